@@ -4,6 +4,7 @@
 package trace
 
 import (
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -18,6 +19,12 @@ const (
 	AP     Party = "AP" // application processor: apd
 	Server Party = "server"
 )
+
+// rank is the party's place from left to right in the ladder; -1 for an unknown party.
+func (p Party) rank() int { return slices.Index(parties, p) }
+
+// parties are all parties in the order of the ladder.
+var parties = []Party{UICC, CP, AP, Server}
 
 // Event is one message between two parties.
 type Event struct {
