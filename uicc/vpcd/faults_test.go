@@ -1,0 +1,271 @@
+package vpcd
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"net"
+	"testing"
+	"time"
+
+	"bipd/uicc"
+)
+
+// leaveSocketFile leaves the socket file of a process that is gone.
+func leaveSocketFile(t *testing.T, path string) {
+	t.Helper()
+	ln, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ln.SetUnlinkOnClose(false)
+	ln.Close()
+}
+
+// short is the exchange timeout of tests in which it must pass.
+const short = 50 * time.Millisecond
+
+func TestMuteCard(t *testing.T) {
+	noLeaks(t)
+	r := listenAt(t, Config{ExchangeTimeout: short})
+	mute := true
+	p := insertPeer(t, r, func(payload []byte) []byte {
+		if len(payload) > 1 && mute {
+			mute = false
+			return nil
+		}
+		return well(atrT0, always("9000"))(payload)
+	})
+	c := connect(t, r)
+	if _, err := c.Transmit(testContext(t), hx("80F2000C00")); !errors.Is(err, uicc.ErrMute) {
+		t.Fatalf("%v", err)
+	}
+	if _, err := c.Transmit(testContext(t), hx("80F2000C00")); !errors.Is(err, errUnanswered) {
+		t.Errorf("before the reset: %v", err)
+	}
+	if err := c.Reset(testContext(t), uicc.WarmReset); err != nil {
+		t.Fatal(err)
+	}
+	if b, err := c.Transmit(testContext(t), hx("80F2000C00")); err != nil || !bytes.Equal(b, hx("9000")) {
+		t.Errorf("after the reset: %X, %v", b, err)
+	}
+	p.leave()
+}
+
+func TestLateResponseIsNotTakenForAnother(t *testing.T) {
+	noLeaks(t)
+	r := listenAt(t, Config{})
+	asked, release := make(chan struct{}), make(chan struct{})
+	n := 0
+	insertPeer(t, r, well(atrT0, func([]byte) string {
+		if n++; n == 1 {
+			close(asked)
+			<-release
+			return "AAAA9000"
+		}
+		return "BBBB9000"
+	}))
+	c := connect(t, r)
+	ctx, cancel := context.WithCancel(context.Background())
+	go func() {
+		<-asked
+		cancel()
+	}()
+	if _, err := c.Transmit(ctx, hx("80F2000002")); err != context.Canceled {
+		t.Fatalf("%v", err)
+	}
+	close(release) // the response comes before the ATR
+	if err := c.Reset(testContext(t), uicc.ColdReset); err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(c.ATR(), atrT0) {
+		t.Errorf("ATR %X", c.ATR())
+	}
+	if b, err := c.Transmit(testContext(t), hx("80F2000002")); err != nil || !bytes.Equal(b, hx("BBBB9000")) {
+		t.Errorf("%X, %v", b, err)
+	}
+}
+
+func TestCancelledBefore(t *testing.T) {
+	noLeaks(t)
+	r := listenAt(t, Config{})
+	p := insertPeer(t, r, well(atrT0, always("9000")))
+	c := connect(t, r)
+	p.log()
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	if _, err := c.Transmit(ctx, hx("80F2000C00")); err != context.Canceled {
+		t.Errorf("%v", err)
+	}
+	if err := c.Reset(ctx, uicc.ColdReset); err != context.Canceled {
+		t.Errorf("%v", err)
+	}
+	if _, err := c.Transmit(testContext(t), hx("80F2000C00")); err != nil || p.log() != "80F2000C00" {
+		t.Errorf("nothing was sent, and yet: %v", err)
+	}
+}
+
+// TestBadCards: each of them is put out of the slot, and the next card finds it free.
+func TestBadCards(t *testing.T) {
+	inATR := func(b []byte) func([]byte) []byte {
+		return func(payload []byte) []byte {
+			if payload[0] == controlGetATR {
+				return b
+			}
+			return nil
+		}
+	}
+	inAPDU := func(b []byte) func([]byte) []byte {
+		return func(payload []byte) []byte {
+			if len(payload) > 1 {
+				return b
+			}
+			return well(atrT0, nil)(payload)
+		}
+	}
+	tests := []struct {
+		name     string
+		answer   func([]byte) []byte
+		connects bool
+		want     error
+	}{
+		{"no ATR", inATR(nil), false, uicc.ErrMute},
+		{"ATR is garbage", inATR(appendMessage(nil, hx("DEADBEEF"))), false, uicc.ErrATR},
+		{"ATR of no bytes", inATR(hx("0000")), false, uicc.ErrRemoved},
+		{"half an ATR", inATR(hx("00163B9F")), false, uicc.ErrMute},
+		{"response of one byte", inAPDU(hx("000190")), true, uicc.ErrRemoved},
+		{"response too long", inAPDU(appendMessage(nil, make([]byte, maxResponse+1))), true, uicc.ErrRemoved},
+		{"response of no bytes", inAPDU(hx("0000")), true, uicc.ErrRemoved},
+		{"messages nobody asked for", inAPDU(bytes.Repeat(hx("00029000"), 50)), true, nil},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			noLeaks(t)
+			r := listenAt(t, Config{ExchangeTimeout: short})
+			p := insertPeer(t, r, tt.answer)
+			c, err := r.Connect(testContext(t))
+			if tt.connects {
+				if err != nil {
+					t.Fatal(err)
+				}
+				_, err = c.Transmit(testContext(t), hx("80F2000C00"))
+			}
+			if tt.want != nil && !errors.Is(err, tt.want) {
+				t.Errorf("%v, want %v", err, tt.want)
+			}
+			select {
+			case <-p.done:
+			case <-time.After(patience):
+				t.Fatal("the card stays in the slot")
+			}
+			ctx, cancel := context.WithCancel(context.Background())
+			defer cancel()
+			await(t, r.Watch(ctx), uicc.SlotEmpty)
+			insertPeer(t, r, well(atrT0, always("9000")))
+			connect(t, r)
+		})
+	}
+}
+
+func TestWrongTCKIsForgiven(t *testing.T) {
+	noLeaks(t)
+	r := listenAt(t, Config{})
+	atr := bytes.Clone(atrT1)
+	atr[len(atr)-1] ^= 0xFF
+	insertPeer(t, r, well(atr, always("9000")))
+	if c := connect(t, r); !bytes.Equal(c.ATR(), atr) {
+		t.Errorf("ATR %X", c.ATR())
+	}
+}
+
+func TestCardLeavesDuringExchange(t *testing.T) {
+	noLeaks(t)
+	r := listenAt(t, Config{})
+	leave := make(chan struct{})
+	p := insertPeer(t, r, func(payload []byte) []byte {
+		if len(payload) > 1 {
+			close(leave)
+			return hx("00") // half a length
+		}
+		return well(atrT0, nil)(payload)
+	})
+	c := connect(t, r)
+	go func() {
+		<-leave
+		p.conn.Close()
+	}()
+	if _, err := c.Transmit(testContext(t), hx("80F2000C00")); !errors.Is(err, uicc.ErrRemoved) {
+		t.Errorf("%v", err)
+	}
+}
+
+func TestCloseDuringExchange(t *testing.T) {
+	noLeaks(t)
+	r := listenAt(t, Config{})
+	asked := make(chan struct{})
+	insertPeer(t, r, func(payload []byte) []byte {
+		if len(payload) > 1 {
+			close(asked)
+			return nil
+		}
+		return well(atrT0, nil)(payload)
+	})
+	c := connect(t, r)
+	go func() {
+		<-asked
+		r.Close()
+	}()
+	if _, err := c.Transmit(testContext(t), hx("80F2000C00")); !errors.Is(err, uicc.ErrRemoved) {
+		t.Errorf("%v", err)
+	}
+}
+
+func TestCardThatTakesNothing(t *testing.T) {
+	noLeaks(t)
+	ours, theirs := net.Pipe() // a pipe holds no bytes: each write waits for a reader
+	defer theirs.Close()
+	l := newLink(ours)
+	if err := l.send(testContext(t), hx("00A4"), short); !errors.Is(err, uicc.ErrMute) {
+		t.Errorf("%v", err)
+	}
+	if err := l.send(testContext(t), hx("00A4"), short); !errors.Is(err, uicc.ErrRemoved) {
+		t.Errorf("after a write that got stuck: %v", err)
+	}
+	ours, theirs = net.Pipe()
+	defer theirs.Close()
+	ctx, cancel := context.WithTimeout(context.Background(), short)
+	defer cancel()
+	if err := newLink(ours).send(ctx, hx("00A4"), patience); err != context.DeadlineExceeded {
+		t.Errorf("%v", err)
+	}
+}
+
+// FuzzReadMessage: a payload that was read gives the same bytes when appended, and no byte is lost or made up.
+func FuzzReadMessage(f *testing.F) {
+	f.Add(hx("000104"))                                    // get ATR
+	f.Add(hx("00029000" + "00026102"))                     // two responses
+	f.Add(hx("0000"))                                      // empty
+	f.Add(hx("FFFF00"))                                    // cut short
+	f.Add(append(hx("FFFF"), make([]byte, maxPayload)...)) // the longest
+	f.Fuzz(func(t *testing.T, stream []byte) {
+		in := bytes.NewReader(stream)
+		var again []byte
+		for {
+			payload, err := readMessage(in)
+			if err != nil {
+				if err == io.EOF && len(again) != len(stream) {
+					t.Fatalf("end after %d of %d bytes", len(again), len(stream))
+				}
+				break
+			}
+			if len(payload) == 0 || len(payload) > maxPayload {
+				t.Fatalf("payload of %d bytes", len(payload))
+			}
+			again = appendMessage(again, payload)
+		}
+		if !bytes.HasPrefix(stream, again) {
+			t.Fatalf("%X gave %X", stream, again)
+		}
+	})
+}
