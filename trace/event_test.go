@@ -1,0 +1,211 @@
+package trace
+
+import (
+	"bytes"
+	"log/slog"
+	"runtime"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+// noLeak fails the test when it leaves goroutines behind.
+func noLeak(t *testing.T) {
+	before := runtime.NumGoroutine()
+	t.Cleanup(func() {
+		for range 200 {
+			if runtime.NumGoroutine() <= before {
+				return
+			}
+			time.Sleep(5 * time.Millisecond)
+		}
+		t.Errorf("%d goroutines, %d before", runtime.NumGoroutine(), before)
+	})
+}
+
+func TestNilStreamTakesEvents(t *testing.T) {
+	var s *Stream
+	s.Emit(Event{What: "nobody hears it"})
+	if s.Wanted() {
+		t.Error("a nil stream wants events")
+	}
+}
+
+func TestStreamStampsAndDelivers(t *testing.T) {
+	s := &Stream{Source: "bipd"}
+	if s.Wanted() {
+		t.Error("wanted without a subscriber")
+	}
+	s.Emit(Event{What: "before"})
+	a, b := s.Subscribe(4), s.Subscribe(4)
+	if !s.Wanted() {
+		t.Error("not wanted with subscribers")
+	}
+	given := time.Unix(1, 2)
+	s.Emit(Event{What: "first"})
+	s.Emit(Event{What: "second", Source: "apd", Time: given})
+	for _, sub := range []*Subscription{a, b} {
+		if e := <-sub.C; e.What != "first" || e.Source != "bipd" || time.Since(e.Time) > time.Minute {
+			t.Errorf("first: %+v", e)
+		}
+		if e := <-sub.C; e.What != "second" || e.Source != "apd" || !e.Time.Equal(given) {
+			t.Errorf("second: %+v", e)
+		}
+	}
+	a.Close()
+	a.Close()
+	s.Emit(Event{What: "third"})
+	if _, ok := <-a.C; ok {
+		t.Error("an event after Close")
+	}
+	if e := <-b.C; e.What != "third" {
+		t.Errorf("the other subscriber got %+v", e)
+	}
+	b.Close()
+	if s.Wanted() {
+		t.Error("wanted after the last Close")
+	}
+}
+
+// A sink that takes nothing costs the emitter nothing: the queue fills, and the rest is counted.
+func TestEmitNeverBlocks(t *testing.T) {
+	var s Stream
+	slow, none := s.Subscribe(3), s.Subscribe(0)
+	defer slow.Close()
+	defer none.Close()
+	for i := range 10 { // would hang the test if Emit blocked
+		s.Emit(Event{Bytes: i})
+	}
+	if slow.Dropped() != 7 || none.Dropped() != 10 {
+		t.Errorf("dropped %d and %d, want 7 and 10", slow.Dropped(), none.Dropped())
+	}
+	for i := range 3 {
+		if e := <-slow.C; e.Bytes != i {
+			t.Errorf("event %d where %d was due: not the oldest are kept, or not in order", e.Bytes, i)
+		}
+	}
+}
+
+// Emitters, subscribers and Close at the same time: nothing is lost without being counted. Run it with -race.
+func TestStreamConcurrent(t *testing.T) {
+	noLeak(t)
+	const emitters, each = 4, 500
+	var s Stream
+	kept := s.Subscribe(emitters * each / 2)
+	stop := make(chan struct{})
+	var churn, emit sync.WaitGroup
+	for range 2 {
+		churn.Go(func() {
+			for {
+				sub := s.Subscribe(1)
+				sub.Close()
+				select {
+				case <-stop:
+					return
+				default:
+				}
+			}
+		})
+	}
+	for range emitters {
+		emit.Go(func() {
+			for i := range each {
+				s.Emit(Event{Bytes: i})
+			}
+		})
+	}
+	emit.Wait()
+	close(stop)
+	churn.Wait()
+	kept.Close()
+	var got uint64
+	for range kept.C {
+		got++
+	}
+	if got+kept.Dropped() != emitters*each || got != emitters*each/2 {
+		t.Errorf("%d delivered, %d dropped, %d emitted", got, kept.Dropped(), emitters*each)
+	}
+}
+
+func TestRecorder(t *testing.T) {
+	noLeak(t)
+	var s Stream
+	r := Record(&s, 3)
+	for i := range 5 {
+		s.Emit(Event{Bytes: i})
+	}
+	r.Close()
+	r.Close()
+	s.Emit(Event{Bytes: 9})
+	events := r.Events()
+	if len(events) != 3 || events[0].Bytes != 0 || events[2].Bytes != 2 || r.Dropped() != 2 {
+		t.Errorf("kept %v, dropped %d", events, r.Dropped())
+	}
+	events[0].Bytes = 100
+	if r.Events()[0].Bytes != 0 {
+		t.Error("Events gives away the recorder's own slice")
+	}
+}
+
+func TestLogTo(t *testing.T) {
+	noLeak(t)
+	var out bytes.Buffer
+	log := slog.New(slog.NewTextHandler(&out, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	s := &Stream{Source: "bipd"}
+	stop := LogTo(s, log)
+	at := time.Date(2025, 6, 1, 12, 0, 0, 0, time.UTC)
+	s.Emit(Event{Time: at, Card: "card0", Channel: 1, Step: "S404", From: CP, To: Server, What: "TCP connect", Err: "refused"})
+	s.Emit(Event{Time: at, From: UICC, To: CP, What: "FETCH", Bytes: 237, APDU: "8012000020", RAPDU: "9000"})
+	stop()
+	stop()
+	stop = LogTo(s, slog.New(slog.NewTextHandler(&out, nil)))
+	if s.Wanted() {
+		t.Error("a log without debug records wants events")
+	}
+	stop()
+	lines := strings.Split(strings.TrimSpace(out.String()), "\n")
+	want := []string{
+		`level=DEBUG msg="TCP connect" source=bipd from=CP to=server card=card0 step=S404 err=refused channel=1 at=2025-06-01T12:00:00.000Z`,
+		`level=DEBUG msg=FETCH source=bipd from=UICC to=CP apdu=8012000020 rapdu=9000 bytes=237 at=2025-06-01T12:00:00.000Z`,
+	}
+	if len(lines) != len(want) {
+		t.Fatalf("log:\n%s", out.String())
+	}
+	for i, w := range want {
+		if _, got, _ := strings.Cut(lines[i], " "); got != w {
+			t.Errorf("line %d:\n got %s\nwant %s", i+1, got, w)
+		}
+	}
+}
+
+// gate is a log's writer that waits until it is opened, as a log that is too slow.
+type gate struct {
+	entered chan struct{} // closed at the first Write
+	once    sync.Once
+	open    chan struct{}
+	bytes.Buffer
+}
+
+func (g *gate) Write(p []byte) (int, error) {
+	g.once.Do(func() { close(g.entered) })
+	<-g.open
+	return g.Buffer.Write(p)
+}
+
+func TestLogToReportsDrops(t *testing.T) {
+	noLeak(t)
+	g := &gate{entered: make(chan struct{}), open: make(chan struct{})}
+	var s Stream
+	stop := LogTo(&s, slog.New(slog.NewTextHandler(g, &slog.HandlerOptions{Level: slog.LevelDebug})))
+	s.Emit(Event{What: "held"})
+	<-g.entered
+	for range queue + 7 {
+		s.Emit(Event{What: "more"})
+	}
+	close(g.open)
+	stop()
+	if n := strings.Count(g.String(), "trace events dropped"); n != 1 || !strings.Contains(g.String(), "events=7") {
+		t.Errorf("%d warnings, or not of 7 events", n)
+	}
+}
