@@ -1,0 +1,208 @@
+package bip
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"strings"
+	"syscall"
+	"time"
+
+	"bipd/cat"
+	"bipd/trace"
+)
+
+// state is where a channel is between OPEN CHANNEL and CLOSE CHANNEL:
+//
+//	opening -> up -> dropped               immediate and background links
+//	onDemand -> opening -> up -> dropped   the link is made at the first SEND DATA
+//	named                                  answered a DNS server address request: it has no link
+type state int
+
+const (
+	opening  state = iota // the bearer makes the connection
+	onDemand              // open to the card, not connected yet
+	up                    // connected; after the far end's end of data until the card has read all
+	dropped               // the far end or the network ended it, and nothing is left to read
+	named
+)
+
+// channel is an open channel. Its state and flags belong to the card's goroutine; what its reader and writer use is set
+// before they start and does not change.
+type channel struct {
+	g      *Gateway
+	id     int
+	req    Request
+	bearer Bearer
+	steps  steps
+	ctx    context.Context // ends when the channel is given up
+	cancel context.CancelFunc
+	since  time.Time
+	tx     *txBuffer
+
+	conn       net.Conn // from up on
+	rx         *rxBuffer
+	readerDone chan struct{}
+
+	state    state
+	settled  chan struct{} // closed when the state opening ends
+	readData bool          // the card read data since it was last told of some
+	upDue    bool          // the card is to be told that the link stands
+	downDue  bool          // the card is to be told that the link is gone
+	received int
+}
+
+func (c *channel) status() cat.ChannelStatus {
+	s := cat.ChannelStatus{Channel: c.id}
+	switch c.state {
+	case up, named:
+		s.Link = cat.LinkEstablished
+	case dropped:
+		s.Info = cat.StatusDropped
+	}
+	return s
+}
+
+// connected starts to move data over conn.
+func (c *channel) connected(conn net.Conn) {
+	c.state, c.conn = up, conn
+	c.rx = newRxBuffer(c.req.Buffer, c.req.Network == "udp")
+	c.readerDone = make(chan struct{})
+	c.g.running.Go(c.receive)
+	c.g.running.Go(c.transmit)
+	c.g.log.Info("channel connected", "channel", c.id, "method", int(c.bearer.Method()), "network", c.req.Network,
+		"remote", c.req.Remote, "local", conn.LocalAddr())
+}
+
+// receive moves data from the connection to the buffer until the connection ends. It does not read while the buffer is
+// full: that is the back-pressure to the far end.
+func (c *channel) receive() {
+	defer c.g.wake()
+	defer close(c.readerDone)
+	for {
+		space := c.rx.space()
+		if len(space) == 0 {
+			select {
+			case <-c.rx.room:
+				continue
+			case <-c.ctx.Done():
+				return
+			}
+		}
+		n, err := c.conn.Read(space)
+		if n > 0 {
+			c.emit(c.steps.fromServer, c.steps.peer, trace.CP, c.transport()+" data", n)
+			if c.rx.filled(n) {
+				c.g.wake()
+			}
+		}
+		switch {
+		case err == nil:
+		case errors.Is(err, io.EOF):
+			c.rx.end(nil)
+			return
+		case c.rx.datagram && errors.Is(err, syscall.ECONNREFUSED):
+			// an ICMP message about one datagram does not end a UDP channel
+		default:
+			c.rx.end(err)
+			return
+		}
+	}
+}
+
+// transmit writes what the card sent. After an error the reader will meet the end too, and the card hear of it.
+func (c *channel) transmit() {
+	for {
+		select {
+		case s := <-c.tx.slabs:
+			c.emit(c.steps.toServer, trace.CP, c.steps.peer, c.transport()+" data", len(s.data))
+			n, err := c.conn.Write(s.data)
+			if c.rx.datagram && errors.Is(err, syscall.ECONNREFUSED) { // of the datagram before: this one was not sent
+				n, err = c.conn.Write(s.data)
+			}
+			c.tx.sent.Add(int64(n))
+			close(s.written)
+			if err != nil && c.ctx.Err() == nil {
+				c.g.log.Info("sending failed", "channel", c.id, "remote", c.req.Remote, "error", err)
+			}
+		case <-c.ctx.Done():
+			return
+		}
+	}
+}
+
+// checkLink moves a channel whose far end is gone to dropped, once the card has read everything.
+func (c *channel) checkLink() {
+	if c.state != up {
+		return
+	}
+	ended, drained, err := c.rx.finished()
+	if !ended || !drained {
+		return
+	}
+	c.g.log.Info("link dropped", "channel", c.id, "remote", c.req.Remote, "error", err)
+	c.drop()
+}
+
+// drop ends the connection, if any, and has the card told.
+func (c *channel) drop() {
+	c.state, c.downDue, c.upDue = dropped, true, false
+	c.abort()
+}
+
+// abort ends the connection at once.
+func (c *channel) abort() {
+	c.cancel()
+	if conn := c.conn; conn != nil {
+		c.g.running.Go(func() { conn.Close() })
+	}
+}
+
+// hangUp gives the channel up after CLOSE CHANNEL: the far end gets all that was sent.
+func (c *channel) hangUp() {
+	c.logClosed()
+	if c.conn == nil || c.state != up {
+		c.abort()
+		return
+	}
+	c.g.running.Go(c.finish)
+}
+
+func (c *channel) logClosed() {
+	c.g.log.Info("channel closed", "channel", c.id, "remote", c.req.Remote, "received", c.received,
+		"sent", c.tx.sent.Load(), "duration", time.Since(c.since).Round(time.Millisecond))
+}
+
+// finishTime bounds how long a closed channel still sends and waits for the far end to close.
+const finishTime = 2 * time.Second
+
+// finish has the last slab written, closes the own direction and waits for the far end to close.
+func (c *channel) finish() {
+	defer c.cancel()
+	ctx, cancel := context.WithTimeout(c.g.ctx, finishTime)
+	defer cancel()
+	c.rx.abandon()
+	err := waitFor(ctx, c.tx.last.written)
+	if c.steps.farClose != "" {
+		c.emit(c.steps.farClose, trace.CP, trace.Server, c.transport()+" close", 0)
+	}
+	half, ok := c.conn.(interface{ CloseWrite() error })
+	if err == nil && ok && half.CloseWrite() == nil {
+		select {
+		case <-c.readerDone:
+			c.emit(c.steps.farClose, trace.Server, trace.CP, "closed by the server", 0)
+		case <-ctx.Done():
+		}
+	}
+	c.conn.Close()
+}
+
+func (c *channel) transport() string { return strings.ToUpper(c.req.Network) }
+
+func (c *channel) emit(step string, from, to trace.Party, what string, bytes int) {
+	t := c.g.cfg.Trace
+	if t.Wanted() {
+		t.Emit(trace.Event{Card: c.g.cfg.Card, Channel: c.id, Step: step, From: from, To: to, What: what, Bytes: bytes})
+	}
+}

@@ -1,0 +1,153 @@
+package cat
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+
+	"bipd/trace"
+	"bipd/uicc"
+)
+
+// ErrPIN says that the card wants a PIN that is not configured, is wrong, or may not be tried. Trying again would block the card.
+var ErrPIN = errors.New("cat: PIN")
+
+// usimAID begins the application identifier of every USIM (ETSI TS 101 220 annex E: 3GPP, application 1002).
+var usimAID = []byte{0xA0, 0x00, 0x00, 0x00, 0x87, 0x10, 0x02}
+
+// initialise brings the card to where it may start proactive commands (3GPP TS 31.102 clause 5.1.1, 3GPP TS 31.111
+// clause 4.2): select the USIM that EF_DIR names, verify the PIN if one is configured, TERMINAL PROFILE, STATUS "initialised".
+func (s *Session) initialise(ctx context.Context) error {
+	if err := s.selectApplication(ctx); err != nil {
+		return err
+	}
+	if err := s.verifyPIN(ctx); err != nil {
+		return err
+	}
+	profile := s.Profile()
+	s.log.Info("card session starts", "atr", hexOf(s.card.ATR()), "gsm", s.gsm, "profile", hexOf(profile))
+	s.emit(trace.CP, trace.UICC, "TERMINAL PROFILE")
+	_, sw, err := s.transmit(ctx, s.toolkitClass(), insTerminalProfile, 0, 0, profile, 0)
+	if err != nil {
+		return err
+	}
+	if !sw.OK() {
+		s.log.Warn("card refused the TERMINAL PROFILE: it has no toolkit", "sw", sw)
+	}
+	sw, err = s.status(ctx, 0x01)
+	if err == nil && !sw.OK() {
+		s.log.Warn("card refused STATUS", "sw", sw)
+	}
+	return err
+}
+
+// selectApplication selects the first USIM of EF_DIR, or the GSM directory of a card that knows class A0 only. A card
+// without either is served as it is: its toolkit may still run.
+func (s *Session) selectApplication(ctx context.Context) error {
+	_, sw, err := s.selectFile(ctx, classInterindustry, 0x00, []byte{0x3F, 0x00})
+	if err != nil {
+		return err
+	}
+	if sw == uicc.SWClassNotSupported {
+		s.gsm = true
+		_, sw, err := s.selectFile(ctx, classGSM, 0x00, []byte{0x7F, 0x20})
+		if err == nil && !sw.OK() {
+			s.log.Warn("card has no GSM directory", "sw", sw)
+		}
+		return err
+	}
+	aid, err := s.findUSIM(ctx)
+	if err != nil {
+		return err
+	}
+	if aid == nil {
+		s.log.Warn("card names no USIM in EF_DIR")
+		return nil
+	}
+	_, sw, err = s.selectFile(ctx, classInterindustry, 0x04, aid)
+	if err == nil && !sw.OK() {
+		s.log.Warn("card refused to select the USIM", "aid", hexOf(aid), "sw", sw)
+	}
+	return err
+}
+
+func (s *Session) selectFile(ctx context.Context, cla, p1 byte, id []byte) ([]byte, uicc.StatusWord, error) {
+	p2 := byte(0x04) // return the FCP template
+	if cla == classGSM {
+		p2 = 0x00
+	}
+	return s.transmit(ctx, cla, insSelect, p1, p2, id, 0)
+}
+
+// maxRecords bounds the walk through EF_DIR (a record number has one octet).
+const maxRecords = 254
+
+// findUSIM reads EF_DIR (ETSI TS 102 221 clause 13.1) and returns the AID of the first USIM, nil where there is none.
+func (s *Session) findUSIM(ctx context.Context) ([]byte, error) {
+	_, sw, err := s.selectFile(ctx, classInterindustry, 0x00, []byte{0x2F, 0x00})
+	if err != nil || !sw.OK() {
+		return nil, err
+	}
+	for record := byte(1); record <= maxRecords; record++ {
+		data, sw, err := s.transmit(ctx, classInterindustry, insReadRecord, record, 0x04, nil, 256)
+		if err != nil || !sw.OK() {
+			return nil, err // 6A83: no more records
+		}
+		if aid := applicationID(data); bytes.HasPrefix(aid, usimAID) {
+			return aid, nil
+		}
+	}
+	return nil, nil
+}
+
+// applicationID takes the AID (tag 4F) out of an application template (tag 61), nil where the record holds none.
+func applicationID(record []byte) []byte {
+	if len(record) < 2 || record[0] != 0x61 {
+		return nil
+	}
+	inner, _, err := splitLength(record[1:]) // FF pads the record
+	for err == nil && len(inner) > 1 {
+		tag := inner[0]
+		var v []byte
+		v, inner, err = splitLength(inner[1:])
+		if err == nil && tag == 0x4F {
+			return v
+		}
+	}
+	return nil
+}
+
+// keyGlobalPIN is the key reference of the first application PIN (ETSI TS 102 221 clause 9.5.1); class A0 cards call it CHV1.
+const keyGlobalPIN = 0x01
+
+// verifyPIN presents the configured PIN, unless the card does not ask for one. It never uses the last try.
+func (s *Session) verifyPIN(ctx context.Context) error {
+	if s.cfg.PIN == "" {
+		return nil
+	}
+	if n := len(s.cfg.PIN); n < 4 || n > 8 {
+		return fmt.Errorf("%w: it must have 4 to 8 digits", ErrPIN)
+	}
+	cla := byte(classInterindustry)
+	if s.gsm {
+		cla = classGSM
+	} else {
+		_, sw, err := s.transmit(ctx, cla, insVerify, 0, keyGlobalPIN, nil, 0)
+		switch {
+		case err != nil:
+			return err
+		case sw.OK():
+			return nil // disabled, or verified already
+		case sw.SW1() == 0x63 && sw.SW2()&0x0F <= 1:
+			return fmt.Errorf("%w: not tried, for only %d tries remain", ErrPIN, sw.SW2()&0x0F)
+		}
+	}
+	data := bytes.Repeat([]byte{0xFF}, 8)
+	copy(data, s.cfg.PIN)
+	_, sw, err := s.transmit(ctx, cla, insVerify, 0, keyGlobalPIN, data, 0)
+	if err == nil && !sw.OK() {
+		err = fmt.Errorf("%w: refused by the card: %v", ErrPIN, sw)
+	}
+	return err
+}

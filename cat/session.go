@@ -1,0 +1,400 @@
+package cat
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"bipd/trace"
+	"bipd/uicc"
+)
+
+// Config is what a Session needs to know.
+type Config struct {
+	Name string // of the card, in logs and traces
+	PIN  string // global PIN of the USIM, 4 to 8 digits; empty = none is tried. It is never logged.
+	// PollInterval is the time between two STATUS commands before the card asks for another. 0 = 30 s (ETSI TS 102 221
+	// clause 14.5.2 lets the terminal choose).
+	PollInterval time.Duration
+	Log          *slog.Logger
+	Trace        *trace.Stream // may be nil
+}
+
+const defaultPollInterval = 30 * time.Second
+
+// Session runs one card through the toolkit: initialisation, TERMINAL PROFILE, STATUS polling, and for each proactive
+// command FETCH and exactly one TERMINAL RESPONSE. One goroutine, that of Run, owns the card; Wake and Post may be called from any.
+//
+// A command is in one of three states: waiting in the card (91xx was answered), outstanding (fetched, its Handler still
+// works; the card is polled, no envelope is sent), or answered. Envelopes go out only in between.
+type Session struct {
+	card uicc.Card
+	cfg  Config
+	log  *slog.Logger
+
+	handlers map[CommandType]Handler
+	claims   []Handler // in order of registration, for the profile
+	sources  []Source
+
+	gsm         bool // class A0 card
+	shortStatus bool // the card takes STATUS without data
+	waiting     int  // length of the proactive command that waits in the card; 0 = none
+	fetched     bool // a command was fetched since the sources last heard of the end of a chain
+	outstanding *outstanding
+	events      map[EventCode]bool
+	timers      timers
+	poll        time.Duration
+	nextPoll    time.Time
+	busyUntil   time.Time // the card answered 93 00: no envelope before this time
+	busyWait    time.Duration
+
+	wake   chan struct{}
+	mu     sync.Mutex
+	posted []func()
+	ended  bool
+}
+
+// outstanding is a command whose answer takes time.
+type outstanding struct {
+	cmd    Command
+	done   chan func() Answer
+	cancel context.CancelFunc
+}
+
+// errCardReset ends one pass: the card asked for a reset.
+var errCardReset = errors.New("cat: reset asked for by the card")
+
+// NewSession makes a session for an activated card. Commands of the toolkit's own running (polling, timers, events,
+// REFRESH) are answered by the session itself; the rest by the Handlers that are registered before Run.
+func NewSession(card uicc.Card, cfg Config) *Session {
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	if cfg.PollInterval <= 0 {
+		cfg.PollInterval = defaultPollInterval
+	}
+	s := &Session{
+		card: card, cfg: cfg, log: cfg.Log.With("card", cfg.Name),
+		handlers: map[CommandType]Handler{},
+		wake:     make(chan struct{}, 1),
+	}
+	s.registerOwn()
+	return s
+}
+
+// Handle registers the handler for the types.
+func (s *Session) Handle(h Handler, types ...CommandType) {
+	for _, t := range types {
+		s.handlers[t] = h
+	}
+	s.claims = append(s.claims, h)
+}
+
+// AddSource registers a source of envelopes.
+func (s *Session) AddSource(src Source) { s.sources = append(s.sources, src) }
+
+// Profile is the data of the TERMINAL PROFILE: what the registered handlers claim, and nothing else.
+func (s *Session) Profile() []byte {
+	f := []Facility{FacilityProfileDownload, FacilityCommandResult, FacilityNoDisplay, FacilityNoKeypad}
+	for _, h := range s.claims {
+		f = append(f, h.Facilities()...)
+	}
+	return Profile(f...)
+}
+
+// Wake makes the session ask its sources soon.
+func (s *Session) Wake() {
+	select {
+	case s.wake <- struct{}{}:
+	default:
+	}
+}
+
+// Post runs f on the goroutine that owns the card, soon. It returns false, and does not run f, after the end of Run.
+func (s *Session) Post(f func()) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.ended {
+		return false
+	}
+	s.posted = append(s.posted, f)
+	s.Wake()
+	return true
+}
+
+// takePosted returns what was posted. With last set, nothing can be posted any more once it returns nothing.
+func (s *Session) takePosted(last bool) []func() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	posted := s.posted
+	s.posted = nil
+	s.ended = last && len(posted) == 0
+	return posted
+}
+
+func (s *Session) runPosted(last bool) {
+	for posted := s.takePosted(last); len(posted) > 0; posted = s.takePosted(last) {
+		for _, f := range posted {
+			f()
+		}
+	}
+}
+
+// Run initialises the card and serves it until the context ends or the card is gone. It always returns an error: the
+// context's cause, uicc.ErrRemoved, ErrPIN, or what the card's transport reported.
+func (s *Session) Run(ctx context.Context) error {
+	for {
+		s.forget()
+		err := s.initialise(ctx)
+		if err == nil {
+			err = s.serve(ctx)
+		}
+		again := errors.Is(err, errCardReset)
+		s.end(!again)
+		if !again {
+			return err
+		}
+		s.log.Info("card asked for a reset")
+		if err := s.card.Reset(ctx, uicc.ColdReset); err != nil {
+			s.end(true)
+			return fmt.Errorf("cat: reset asked for by the card: %w", err)
+		}
+	}
+}
+
+// forget takes all that a reset takes from the card.
+func (s *Session) forget() {
+	s.gsm, s.shortStatus, s.waiting, s.fetched = false, true, 0, false
+	s.events = map[EventCode]bool{}
+	s.timers = timers{}
+	s.poll = s.cfg.PollInterval
+	s.busyUntil, s.busyWait = time.Time{}, 0
+}
+
+// end finishes the pass: the outstanding command is given up and everybody hears that the card forgot.
+func (s *Session) end(last bool) {
+	if o := s.outstanding; o != nil {
+		o.cancel()
+		finish := <-o.done
+		finish()
+		s.outstanding = nil
+	}
+	s.runPosted(last)
+	for _, src := range s.sources {
+		src.CardReset()
+	}
+}
+
+func (s *Session) serve(ctx context.Context) error {
+	s.nextPoll = time.Now().Add(s.poll)
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		s.runPosted(false)
+		did, err := s.step(ctx)
+		if err != nil {
+			return err
+		}
+		if did {
+			continue
+		}
+		timer.Reset(time.Until(s.deadline()))
+		if err := s.await(ctx, timer); err != nil {
+			return err
+		}
+	}
+}
+
+// step does the one thing that is most due and reports whether there was any.
+func (s *Session) step(ctx context.Context) (bool, error) {
+	now := time.Now()
+	switch {
+	case s.outstanding == nil && s.waiting > 0:
+		return true, s.fetch(ctx)
+	case s.outstanding == nil && s.fetched:
+		s.fetched = false
+		for _, src := range s.sources {
+			src.ChainEnded()
+		}
+		return true, nil
+	case s.outstanding == nil && !now.Before(s.busyUntil):
+		if sent, err := s.sendEvent(ctx, now); sent || err != nil {
+			return true, err
+		}
+	}
+	if !now.Before(s.nextPoll) {
+		return true, s.pollStatus(ctx)
+	}
+	return false, nil
+}
+
+// deadline is when the session has something to do if nobody wakes it.
+func (s *Session) deadline() time.Time {
+	d := s.nextPoll
+	if s.outstanding != nil {
+		return d
+	}
+	next, due := s.timers.next()
+	if due && next.Before(s.busyUntil) {
+		next = s.busyUntil
+	}
+	if due && next.Before(d) {
+		d = next
+	}
+	if s.busyUntil.After(time.Now()) && s.busyUntil.Before(d) {
+		d = s.busyUntil
+	}
+	return d
+}
+
+func (s *Session) await(ctx context.Context, timer *time.Timer) error {
+	var done chan func() Answer
+	if s.outstanding != nil {
+		done = s.outstanding.done
+	}
+	select {
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case <-s.wake:
+	case <-timer.C:
+	case finish := <-done:
+		o := s.outstanding
+		s.outstanding = nil
+		o.cancel()
+		return s.conclude(ctx, o.cmd, finish())
+	}
+	return nil
+}
+
+// fetch gets the waiting command from the card and has it answered.
+func (s *Session) fetch(ctx context.Context) error {
+	n := s.waiting
+	s.waiting, s.fetched = 0, true
+	data, sw, err := s.transmit(ctx, s.toolkitClass(), insFetch, 0, 0, nil, n)
+	if err != nil {
+		return err
+	}
+	if len(data) == 0 {
+		s.log.Warn("FETCH brought no command", "sw", sw)
+		return nil
+	}
+	cmd, err := ParseCommand(data)
+	h := s.handlers[cmd.Details.Type]
+	if h == nil && cmd.Devices != (DeviceIdentities{}) { // the frame could be read: the type decides, not the body
+		err = unsupported(cmd.Details.Type)
+	}
+	s.traceCommand(cmd)
+	if err != nil {
+		s.log.Warn("proactive command refused", "command", cmd.Details.Type, "error", err, "hex", hexOf(data))
+		return s.conclude(ctx, cmd, Answer{Response: Respond(cmd, resultOf(err))})
+	}
+	s.log.Debug("proactive command", "command", cmd.Details.Type, "number", cmd.Details.Number, "qualifier", cmd.Details.Qualifier)
+	if cmd.Details.Type == TypeRefresh && cmd.Details.Qualifier == RefreshUICCReset {
+		return s.terminate(ctx)
+	}
+	return s.conclude(ctx, cmd, h.Handle(ctx, cmd))
+}
+
+func unsupported(t CommandType) error {
+	if t.Known() {
+		return &ResultError{Result{General: ResultBeyondCapabilities}, t.String() + " is not offered"}
+	}
+	return &ResultError{Result{General: ResultTypeNotUnderstood}, t.String()}
+}
+
+// conclude sends the response, or lets the command be outstanding while its answer is made.
+func (s *Session) conclude(ctx context.Context, cmd Command, a Answer) error {
+	if a.Wait != nil {
+		ctx, cancel := context.WithCancel(ctx)
+		o := &outstanding{cmd, make(chan func() Answer, 1), cancel}
+		s.outstanding = o
+		go func() { o.done <- a.Wait(ctx) }()
+		return nil
+	}
+	if a.Sending != nil {
+		a.Sending()
+	}
+	s.traceResponse(cmd, a.Response)
+	_, sw, err := s.transmit(ctx, s.toolkitClass(), insTerminalResponse, 0, 0, a.Response.Append(make([]byte, 0, 255)), 0)
+	if err != nil {
+		return err
+	}
+	if !sw.OK() {
+		s.log.Warn("card refused the TERMINAL RESPONSE", "command", cmd.Details.Type, "sw", sw)
+	}
+	if a.Sent != nil {
+		a.Sent()
+	}
+	return nil
+}
+
+// terminate ends the card session before the reset that the card asked for; a REFRESH of that kind gets no response.
+func (s *Session) terminate(ctx context.Context) error {
+	if !s.gsm { // ETSI TS 102 221 clause 11.1.2: P1 02, the current application will be terminated
+		if _, _, err := s.transmit(ctx, classToolkit, insStatus, 0x02, 0x0C, nil, 0); err != nil {
+			return err
+		}
+	}
+	return errCardReset
+}
+
+// sendEvent sends one envelope if one is due that the card wants.
+func (s *Session) sendEvent(ctx context.Context, now time.Time) (bool, error) {
+	if id, v, ok := s.timers.expired(now); ok {
+		e := TimerExpirationEnvelope(id, v)
+		return true, s.sendEnvelope(ctx, Due{Envelope: e, Taken: func() { s.timers.clear(id) }})
+	}
+	for _, src := range s.sources {
+		due, ok := src.NextEvent()
+		if !ok {
+			continue
+		}
+		if code, isEvent := due.Envelope.Event(); isEvent && !s.events[code] {
+			s.log.Debug("event not wanted by the card", "event", code)
+			due.taken()
+			return true, nil
+		}
+		return true, s.sendEnvelope(ctx, due)
+	}
+	return false, nil
+}
+
+const maxBusyWait = 5 * time.Second
+
+func (s *Session) sendEnvelope(ctx context.Context, due Due) error {
+	if due.Sending != nil {
+		due.Sending()
+	} else {
+		s.emit(trace.CP, trace.UICC, due.Envelope.String())
+	}
+	_, sw, err := s.transmit(ctx, s.toolkitClass(), insEnvelope, 0, 0, due.Envelope.Append(nil), 0)
+	if err != nil {
+		return err
+	}
+	if sw == uicc.SWToolkitBusy { // ETSI TS 102 221 clause 14.6: other commands may go on, the envelope comes again
+		s.busyWait = min(max(2*s.busyWait, 50*time.Millisecond), maxBusyWait)
+		s.busyUntil = time.Now().Add(s.busyWait)
+		return nil
+	}
+	s.busyWait = 0
+	if !sw.OK() && !sw.Warning() {
+		s.log.Warn("card refused an envelope", "envelope", due.Envelope, "sw", sw)
+	}
+	due.taken()
+	return nil
+}
+
+func (s *Session) pollStatus(ctx context.Context) error {
+	sw, err := s.status(ctx, 0x00)
+	s.nextPoll = time.Now().Add(s.poll)
+	if err == nil && !sw.OK() {
+		s.log.Warn("card refused STATUS", "sw", sw)
+	}
+	return err
+}
