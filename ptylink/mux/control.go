@@ -1,0 +1,254 @@
+package mux
+
+import (
+	"fmt"
+	"time"
+)
+
+// command is a control message of ours that waits for its response.
+type command struct {
+	typ   messageType
+	d     *DLC // of MSC and PN
+	value []byte
+	retry retry
+}
+
+// command sends a control message and sends it again until it is answered. An older
+// one of the same kind is replaced.
+func (s *station) command(t messageType, d *DLC, value []byte, now time.Time) {
+	s.forget(t, d)
+	c := &command{typ: t, d: d, value: value}
+	s.commands = append(s.commands, c)
+	s.try(c, now)
+}
+
+func (s *station) try(c *command, now time.Time) {
+	if c.typ == msgMSC {
+		c.value = modemStatus{dlci: c.d.dlci, signals: c.d.signals()}.value()
+	}
+	wait := s.cfg.T2
+	if c.typ == msgCLD {
+		wait = s.cfg.T1
+	}
+	s.message(message{typ: c.typ, command: true, value: c.value})
+	c.retry.tries++
+	c.retry.due = now.Add(wait)
+	s.rearm = true
+}
+
+// message queues a control message in a UIH frame on DLCI 0.
+func (s *station) message(m message) {
+	s.send(frame{typ: frameUIH, cr: s.commandCR(), info: appendMessage(nil, m)})
+}
+
+// waiting tells whether a command of type t waits for its response.
+func (s *station) waiting(t messageType) bool { return s.waitingFor(t, nil) }
+
+func (s *station) waitingFor(t messageType, d *DLC) bool {
+	for _, c := range s.commands {
+		if c.typ == t && c.d == d {
+			return true
+		}
+	}
+	return false
+}
+
+// forget ends the waiting for a response.
+func (s *station) forget(t messageType, d *DLC) {
+	for i, c := range s.commands {
+		if c.typ == t && c.d == d {
+			s.commands = append(s.commands[:i], s.commands[i+1:]...)
+			return
+		}
+	}
+}
+
+// unanswered follows N2 tries of c without a response, or an NSC.
+func (s *station) unanswered(c *command, now time.Time) {
+	s.forget(c.typ, c.d)
+	switch c.typ {
+	case msgPN: // the peer cannot negotiate: N1 is as configured at both ends
+		if c.d.state == dlcNegotiating {
+			s.connect(c.d, now)
+		}
+	case msgTest:
+		s.end(fmt.Errorf("keep-alive: %w", ErrTimeout))
+	case msgCLD:
+		s.link = retry{}
+		s.tryLink(frameDISC, now)
+	case msgMSC:
+		s.cfg.Log.Debug("mux: peer does not answer MSC", "dlci", c.d.dlci)
+	}
+}
+
+// handleControl takes the information field of a frame on DLCI 0.
+func (s *station) handleControl(info []byte, now time.Time) {
+	for len(info) > 0 && s.state != muxEnded {
+		m, rest, err := parseMessage(info)
+		if err != nil {
+			s.cfg.Log.Debug("mux: control message dropped", "error", err)
+			return
+		}
+		info = rest
+		if m.command {
+			err = s.handleCommand(m, now)
+		} else {
+			err = s.handleResponse(m, now)
+		}
+		if err != nil {
+			s.cfg.Log.Debug("mux: control message dropped", "type", m.typ.String(), "error", err)
+		}
+	}
+}
+
+// handleCommand answers a command of the peer (clause 5.4.6.3).
+func (s *station) handleCommand(m message, now time.Time) error {
+	answer := message{typ: m.typ, value: m.value}
+	switch m.typ {
+	case msgTest, msgRLS, msgPSC:
+		// PSC too is only confirmed: this end never sleeps.
+	case msgMSC:
+		status, err := parseModemStatus(m.value)
+		if err != nil {
+			return err
+		}
+		s.answer(answer)
+		if d := s.dlc(status.dlci); d != nil {
+			s.handleSignals(d, status.signals, now)
+		}
+		return nil
+	case msgFCoff:
+		s.stopped = true
+	case msgFCon:
+		s.stopped = false
+		s.dirty = true
+	case msgPN:
+		p, err := parseParameters(m.value)
+		if err != nil {
+			return err
+		}
+		answer.value = s.negotiate(p).value()
+	case msgRPN:
+		if len(m.value) == 0 {
+			return fmt.Errorf("%w: RPN without DLCI", errMessage)
+		}
+		if len(m.value) == 1 {
+			answer.value = portSettings(m.value[0])
+		}
+	case msgCLD:
+		s.answer(answer)
+		s.end(nil)
+		return nil
+	default:
+		answer = message{typ: msgNSC, value: []byte{m.typeOctet()}}
+	}
+	s.answer(answer)
+	return nil
+}
+
+// answer queues a response, if the peer reads those before.
+func (s *station) answer(m message) {
+	if len(s.ctl) < maxControlQueue {
+		s.message(m)
+	}
+}
+
+// dlc gives the DLC of a number from the line.
+func (s *station) dlc(dlci int) *DLC {
+	if dlci < 1 || dlci > highestDLCI {
+		return nil
+	}
+	return s.dlcs[dlci]
+}
+
+// negotiate settles what a PN command asks for: frame type UIH, convergence layer 1
+// and the smaller N1 (clause 5.4.6.3.1).
+func (s *station) negotiate(p parameters) parameters {
+	if p.n1 < 1 || p.n1 > s.cfg.N1 {
+		p.n1 = s.cfg.N1
+	}
+	p.frames = 0
+	s.agree(p.dlci, p.n1)
+	return p
+}
+
+// agree makes n1 the longest information field sent on a DLC.
+func (s *station) agree(dlci, n1 int) {
+	if dlci < 1 || dlci > highestDLCI {
+		return
+	}
+	s.n1[dlci] = n1
+	if d := s.dlcs[dlci]; d != nil {
+		d.n1 = n1
+	}
+}
+
+// handleResponse takes the peer's response to a command of ours.
+func (s *station) handleResponse(m message, now time.Time) error {
+	switch m.typ {
+	case msgMSC:
+		status, err := parseModemStatus(m.value)
+		if err != nil {
+			return err
+		}
+		if d := s.dlc(status.dlci); d != nil {
+			s.statusConfirmed(d, status.signals)
+		}
+	case msgPN:
+		p, err := parseParameters(m.value)
+		if err != nil {
+			return err
+		}
+		d := s.dlc(p.dlci)
+		if d == nil || d.state != dlcNegotiating {
+			return nil
+		}
+		if p.n1 >= 1 && p.n1 <= s.cfg.N1 {
+			s.agree(p.dlci, p.n1)
+		}
+		s.forget(msgPN, d)
+		s.connect(d, now)
+	case msgCLD:
+		if s.waiting(msgCLD) {
+			s.end(nil)
+		}
+	case msgNSC:
+		s.notSupported(m.value, now)
+	default:
+		s.forget(m.typ, nil)
+	}
+	return nil
+}
+
+// statusConfirmed ends the waiting for an MSC response. One that still shows the
+// other state of FC answers an older command.
+func (s *station) statusConfirmed(d *DLC, signals byte) {
+	s.use(d)
+	if (signals^d.signals())&signalFC != 0 {
+		return
+	}
+	s.forget(msgMSC, d)
+	if d.fc && d.overrunAt == overrunLimit {
+		d.overrunAt = min(d.rx.len()+overrunConfirmed, overrunLimit)
+	}
+}
+
+// notSupported takes an NSC response, which names the type of the command. A Test
+// answered so is an answer. Which DLC a PN was for is not told: the oldest.
+func (s *station) notSupported(value []byte, now time.Time) {
+	if len(value) == 0 {
+		return
+	}
+	t := messageType(value[0]&^bitCR | bitEA)
+	for _, c := range s.commands {
+		if c.typ != t {
+			continue
+		}
+		if t == msgTest {
+			s.forget(t, nil)
+		} else {
+			s.unanswered(c, now)
+		}
+		return
+	}
+}

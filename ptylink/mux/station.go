@@ -1,0 +1,317 @@
+package mux
+
+import (
+	"fmt"
+	"io"
+	"sync"
+	"time"
+)
+
+// muxState is the state of DLCI 0:
+//
+//	idle --start--> starting --UA--> open --close--> closing --> ended
+//	idle, starting --SABM from the peer--> open
+//	starting --DM, no answer--> idle
+//	open, closing --CLD or DISC 0 from the peer, line error, keep-alive lost--> ended
+//
+// ended is final.
+type muxState int
+
+const (
+	muxIdle muxState = iota
+	muxStarting
+	muxOpen
+	muxClosing
+	muxEnded
+)
+
+// retry counts the tries of something that waits for an answer.
+type retry struct {
+	due   time.Time // zero: nothing is waited for
+	tries int
+}
+
+// station is the protocol machine of one end: octets, requests and the time go in,
+// octets come out. It starts no goroutine, does no I/O and reads no clock. Its owner
+// holds the lock of changed around every call.
+type station struct {
+	cfg Config
+	// changed is signalled after each change that Start, Open, Accept or Close may wait for.
+	changed *sync.Cond
+
+	dec      decoder
+	state    muxState
+	startErr error // why the last start failed
+	err      error // why it ended; nil after an orderly end
+
+	dlcs    [highestDLCI + 1]*DLC // by DLCI; 0 is unused
+	n1      [highestDLCI + 1]int  // negotiated by PN, 0 = none
+	accept  []*DLC                // opened by the peer, not yet given out
+	turn    int                   // data DLC that sent last
+	stopped bool                  // the peer sent FCoff
+
+	ctl      []byte // frames that go before all data
+	commands []*command
+	link     retry // SABM or DISC on DLCI 0
+
+	heard    time.Time // last valid frame
+	octets   time.Time // last octets
+	stall    stallCheck
+	closeDue time.Time // in muxClosing: data not sent by then is given up
+
+	dirty bool // there may be something to send
+	rearm bool // nextTimer has changed
+}
+
+// stallCheck watches a frame whose end does not come.
+type stallCheck struct {
+	due  time.Time // zero: no frame is watched
+	seen time.Time // octets at the first of two looks
+}
+
+const (
+	// maxControlQueue bounds the answers that wait for a peer that does not read.
+	maxControlQueue = 64 << 10
+	// maxAccept bounds the DLCs that wait for Accept.
+	maxAccept = 2 * highestDLCI
+	// stallGrace is the time between the two looks at a half frame, so that octets
+	// which came while this process did not run are read before it is given up.
+	stallGrace = 50 * time.Millisecond
+)
+
+func newStation(cfg Config, changed *sync.Cond) *station {
+	cfg = cfg.withDefaults()
+	return &station{cfg: cfg, changed: changed, dec: decoder{advanced: cfg.Advanced, n1: cfg.N1}}
+}
+
+// stallTime is the silence within a frame after which it is given up: longer than a
+// scheduling pause, shorter than the N2 tries of a peer that starts anew.
+func (s *station) stallTime() time.Duration { return 2 * s.cfg.T1 }
+
+// receive takes octets from the line.
+func (s *station) receive(p []byte, now time.Time) {
+	s.octets = now
+	s.dec.feed(p)
+	s.decode(now)
+	if s.stall.due.IsZero() && s.dec.partial() {
+		s.stall.due = now.Add(s.stallTime())
+		s.rearm = true
+	}
+}
+
+// decode handles the frames that are complete.
+func (s *station) decode(now time.Time) {
+	dropped := s.dec.dropped
+	for s.state != muxEnded {
+		f, ok := s.dec.next()
+		if !ok {
+			break
+		}
+		s.heard = now
+		s.handle(f, now)
+	}
+	if n := s.dec.dropped - dropped; n > 0 {
+		s.cfg.Log.Debug("mux: dropped octets that are no valid frame", "times", n)
+	}
+	if s.heard.Equal(now) {
+		s.forget(msgTest, nil) // any frame is life
+	}
+}
+
+// handle takes one frame.
+func (s *station) handle(f frame, now time.Time) {
+	if f.dlci == 0 {
+		s.handleLink(f, now)
+		return
+	}
+	if f.dlci > highestDLCI || s.state != muxOpen && s.state != muxClosing {
+		s.refuse(f)
+		return
+	}
+	d := s.dlcs[f.dlci]
+	switch f.typ {
+	case frameSABM:
+		s.handleSABM(f, d, now)
+	case frameDISC:
+		if d == nil {
+			s.refuse(f)
+			return
+		}
+		s.respond(frameUA, f)
+		d.end(io.EOF) // in order, after the data received
+	case frameUA:
+		s.handleUA(d, now)
+	case frameDM:
+		s.handleDM(d)
+	case frameUIH, frameUI:
+		if d != nil {
+			s.handleData(d, f.info, now)
+		}
+	}
+}
+
+// handleLink takes a frame on DLCI 0 (clauses 5.8.1 and 5.8.2).
+func (s *station) handleLink(f frame, now time.Time) {
+	running := s.state == muxOpen || s.state == muxClosing
+	switch {
+	case f.typ == frameSABM && s.state == muxClosing:
+		s.refuse(f)
+	case f.typ == frameSABM:
+		s.restart()
+		s.respond(frameUA, f)
+		s.enterOpen()
+	case f.typ == frameDISC && running:
+		s.respond(frameUA, f)
+		s.end(nil)
+	case f.typ == frameDISC:
+		s.refuse(f)
+	case f.typ == frameUA && s.state == muxStarting:
+		s.enterOpen()
+	case f.typ == frameDM && s.state == muxStarting:
+		s.startFailed(ErrRefused)
+	case f.typ == frameDM && s.state == muxOpen:
+		s.end(fmt.Errorf("DM on DLCI 0: %w", ErrReset))
+	case (f.typ == frameUA || f.typ == frameDM) && s.state == muxClosing && !s.link.due.IsZero():
+		s.end(nil)
+	case (f.typ == frameUIH || f.typ == frameUI) && running:
+		s.handleControl(f.info, now)
+	}
+}
+
+// start sends the SABM of DLCI 0.
+func (s *station) start(now time.Time) {
+	if s.state != muxIdle {
+		return
+	}
+	s.state = muxStarting
+	s.startErr = nil
+	s.tryLink(frameSABM, now)
+}
+
+// tryLink sends SABM or DISC on DLCI 0 and waits T1.
+func (s *station) tryLink(t frameType, now time.Time) {
+	s.send(frame{typ: t, cr: s.commandCR(), pf: true})
+	s.link.tries++
+	s.link.due = now.Add(s.cfg.T1)
+	s.rearm = true
+}
+
+func (s *station) startFailed(err error) {
+	s.state = muxIdle
+	s.startErr = err
+	s.link = retry{}
+	s.changed.Broadcast()
+}
+
+func (s *station) enterOpen() {
+	s.state = muxOpen
+	s.link = retry{}
+	s.rearm = true // the keep-alive begins
+	s.changed.Broadcast()
+}
+
+// restart drops all that belongs to the time before a SABM on DLCI 0.
+func (s *station) restart() {
+	if s.state == muxOpen {
+		s.cfg.Log.Info("mux: restarted by the peer")
+	}
+	for _, d := range s.dlcs {
+		if d != nil {
+			d.end(fmt.Errorf("multiplexer restarted: %w", ErrReset))
+		}
+	}
+	s.n1 = [highestDLCI + 1]int{}
+	s.accept = nil
+	s.commands = nil
+	s.ctl = s.ctl[:0]
+	s.stopped = false
+}
+
+// close begins the orderly end: the DLCs send what they hold and DISC, then CLD,
+// and if that is not answered DISC on DLCI 0.
+func (s *station) close(now time.Time) {
+	switch s.state {
+	case muxIdle, muxStarting:
+		s.end(nil)
+	case muxOpen:
+		s.state = muxClosing
+		s.closeDue = now.Add(time.Duration(s.cfg.N2) * s.cfg.T1)
+		s.rearm = true
+		for _, d := range s.dlcs {
+			if d != nil {
+				d.close(now)
+			}
+		}
+		s.closeDown(now)
+	}
+}
+
+// closeDown sends CLD once no DLC has data left.
+func (s *station) closeDown(now time.Time) {
+	if s.state != muxClosing || !s.link.due.IsZero() || s.waiting(msgCLD) {
+		return
+	}
+	for _, d := range s.dlcs {
+		if d != nil && (d.state == dlcOpen || d.state == dlcDraining) {
+			return
+		}
+	}
+	s.closeDue = time.Time{}
+	s.command(msgCLD, nil, nil, now)
+}
+
+// end ends everything; err is nil when it is orderly.
+func (s *station) end(err error) {
+	if s.state == muxEnded {
+		return
+	}
+	s.state = muxEnded
+	s.err = err
+	reason := ErrClosed
+	if err != nil {
+		reason = err
+	}
+	for _, d := range s.dlcs {
+		if d != nil {
+			d.end(reason)
+		}
+	}
+	s.accept = nil
+	s.commands = nil
+	s.link = retry{}
+	s.dirty = true
+	s.rearm = true
+	s.changed.Broadcast()
+}
+
+// commandCR is the C/R bit of this end's commands and of its UIH frames.
+func (s *station) commandCR() bool { return s.cfg.Role == Initiator }
+
+// send queues a frame that goes before all data.
+func (s *station) send(f frame) {
+	s.ctl = s.appendFrame(s.ctl, f)
+	s.dirty = true
+}
+
+func (s *station) appendFrame(dst []byte, f frame) []byte {
+	if s.cfg.Advanced {
+		return appendAdvanced(dst, f)
+	}
+	return appendBasic(dst, f)
+}
+
+// respond answers frame f. An answer for which there is no room is left out: the
+// peer does not read, and asks again when it does.
+func (s *station) respond(t frameType, f frame) {
+	if len(s.ctl) < maxControlQueue {
+		s.send(frame{dlci: f.dlci, typ: t, cr: !s.commandCR(), pf: f.pf})
+	}
+}
+
+// refuse answers a command for a DLC that is not there with DM (clause 5.4.3) and
+// leaves anything else unanswered.
+func (s *station) refuse(f frame) {
+	if f.typ == frameSABM || f.typ == frameDISC {
+		s.respond(frameDM, f)
+	}
+}

@@ -1,0 +1,148 @@
+package mux
+
+import (
+	"fmt"
+	"time"
+)
+
+// tick does what has become due.
+func (s *station) tick(now time.Time) {
+	s.rearm = true
+	due := func(t time.Time) bool { return !t.IsZero() && !now.Before(t) }
+	if due(s.stall.due) {
+		s.tickStall(now)
+	}
+	if due(s.link.due) {
+		s.tickLink(now)
+	}
+	for _, d := range s.dlcs {
+		if d != nil {
+			s.tickDLC(d, now, due)
+		}
+	}
+	if due(s.closeDue) {
+		s.abortAll(now)
+	}
+	for _, c := range append([]*command(nil), s.commands...) {
+		switch {
+		case s.state == muxEnded:
+			return
+		case !due(c.retry.due) || !s.waitingFor(c.typ, c.d):
+		case c.retry.tries < s.cfg.N2:
+			s.try(c, now)
+		default:
+			s.unanswered(c, now)
+		}
+	}
+	if due(s.keepAliveDue()) {
+		s.command(msgTest, nil, []byte("alive"), now)
+	}
+}
+
+// tickStall gives up a frame whose end did not come, after a second look.
+func (s *station) tickStall(now time.Time) {
+	silent := now.Sub(s.octets) >= s.stallTime()
+	switch {
+	case !s.dec.partial():
+		s.stall = stallCheck{}
+	case !silent:
+		s.stall = stallCheck{due: s.octets.Add(s.stallTime())}
+	case !s.stall.seen.Equal(s.octets):
+		s.stall = stallCheck{due: now.Add(stallGrace), seen: s.octets}
+	default:
+		s.stall = stallCheck{}
+		s.dec.expire()
+		s.decode(now)
+	}
+}
+
+// tickLink sends SABM or DISC on DLCI 0 again.
+func (s *station) tickLink(now time.Time) {
+	last := s.link.tries >= s.cfg.N2
+	switch {
+	case s.state == muxStarting && last:
+		s.startFailed(fmt.Errorf("SABM on DLCI 0: %w", ErrTimeout))
+	case s.state == muxStarting:
+		s.tryLink(frameSABM, now)
+	case s.state == muxClosing && last:
+		s.end(nil) // some peers never answer DISC on DLCI 0
+	case s.state == muxClosing:
+		s.tryLink(frameDISC, now)
+	default:
+		s.link = retry{}
+	}
+}
+
+func (s *station) tickDLC(d *DLC, now time.Time, due func(time.Time) bool) {
+	if due(d.holdUntil) {
+		d.holdUntil = time.Time{}
+		s.dirty = true
+	}
+	if d.state == dlcDraining && due(d.lingerDue) {
+		s.abort(d, ErrClosed, now)
+	}
+	if !due(d.retry.due) {
+		return
+	}
+	last := d.retry.tries >= s.cfg.N2
+	switch {
+	case d.state == dlcOpening && last:
+		d.end(fmt.Errorf("SABM on DLC %d: %w", d.dlci, ErrTimeout))
+	case d.state == dlcOpening:
+		s.tryDLC(d, frameSABM, now)
+	case d.state == dlcClosing && last:
+		d.end(ErrClosed)
+	case d.state == dlcClosing:
+		s.tryDLC(d, frameDISC, now)
+	}
+}
+
+// abortAll gives up the data that could not be sent before the multiplexer closes.
+func (s *station) abortAll(now time.Time) {
+	s.closeDue = time.Time{}
+	for _, d := range s.dlcs {
+		if d != nil && d.state == dlcDraining {
+			s.abort(d, ErrClosed, now)
+		}
+	}
+	s.closeDown(now)
+}
+
+// keepAliveDue is when the peer's silence calls for a Test; zero is never.
+func (s *station) keepAliveDue() time.Time {
+	if s.state != muxOpen || s.cfg.KeepAlive <= 0 || s.waiting(msgTest) {
+		return time.Time{}
+	}
+	return s.heard.Add(s.cfg.KeepAlive)
+}
+
+// nextTimer is when tick is to be called; zero is never.
+func (s *station) nextTimer() time.Time {
+	var next time.Time
+	if s.state == muxEnded {
+		return next
+	}
+	earlier := func(t time.Time) {
+		if !t.IsZero() && (next.IsZero() || t.Before(next)) {
+			next = t
+		}
+	}
+	earlier(s.stall.due)
+	earlier(s.link.due)
+	earlier(s.closeDue)
+	earlier(s.keepAliveDue())
+	for _, d := range s.dlcs {
+		if d == nil {
+			continue
+		}
+		earlier(d.retry.due)
+		earlier(d.holdUntil)
+		if d.state == dlcDraining {
+			earlier(d.lingerDue)
+		}
+	}
+	for _, c := range s.commands {
+		earlier(c.retry.due)
+	}
+	return next
+}
