@@ -24,7 +24,9 @@ func (l *LocalInfo) Facilities() []Facility {
 }
 
 // Handle answers the command; qualifiers for which there is nothing to tell are beyond the terminal's capabilities.
-func (l *LocalInfo) Handle(_ context.Context, c Command) Answer { return Answer{Response: l.respond(c)} }
+func (l *LocalInfo) Handle(_ context.Context, c Command) Answer {
+	return Answer{Response: l.respond(c)}
+}
 
 func (l *LocalInfo) respond(c Command) Response {
 	switch q := c.Details.Qualifier; {
