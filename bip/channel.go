@@ -28,6 +28,10 @@ const (
 	named
 )
 
+func (s state) String() string {
+	return [...]string{"opening", "on demand", "established", "dropped", "no link"}[s]
+}
+
 // channel is an open channel. Its state and flags belong to the card's goroutine; what its reader and writer use is set
 // before they start and does not change.
 type channel struct {

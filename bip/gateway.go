@@ -3,6 +3,7 @@ package bip
 import (
 	"context"
 	"log/slog"
+	"net/netip"
 	"sync"
 	"time"
 
@@ -198,4 +199,28 @@ func (g *Gateway) channelOf(cmd cat.Command) (*channel, *cat.Answer) {
 
 func refuse(cmd cat.Command, r cat.Result, objects ...cat.TLV) cat.Answer {
 	return cat.Answer{Response: cat.Respond(cmd, r, objects...)}
+}
+
+// ChannelInfo is what can be told of an open channel.
+type ChannelInfo struct {
+	ID       int
+	Method   trace.Method
+	State    string
+	Network  string
+	Remote   netip.AddrPort
+	Buffer   int   // octets granted
+	Received int   // octets that the card has read
+	Sent     int64 // octets that the connection has taken
+}
+
+// Channels lists the open channels. It is for the card's goroutine.
+func (g *Gateway) Channels() []ChannelInfo {
+	var list []ChannelInfo
+	for _, c := range g.channels[1:] {
+		if c != nil {
+			list = append(list, ChannelInfo{c.id, c.bearer.Method(), c.state.String(), c.req.Network, c.req.Remote,
+				c.req.Buffer, c.received, c.tx.sent.Load()})
+		}
+	}
+	return list
 }

@@ -1,0 +1,99 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"bipd/ap"
+	"bipd/egress"
+)
+
+// Apd is apd.toml.
+type Apd struct {
+	Log      Log      `toml:"log"`
+	Control  Control  `toml:"control"`
+	Lines    []APLine `toml:"line"`
+	Profiles string   `toml:"profiles"` // file with the network profiles; it holds credentials, so that only its owner may read it
+	Proxy    Proxy    `toml:"proxy"`
+	Egress   Egress   `toml:"egress"`
+}
+
+// APLine is one line to a CP.
+type APLine struct {
+	Name      string   `toml:"name"` // of the card behind it, in logs, traces and egress rules
+	Path      string   `toml:"path"` // terminal device, or a symbolic link to one
+	N1        int      `toml:"n1"`
+	KeepAlive Duration `toml:"keep_alive"`
+}
+
+// Proxy are the limits of the connections that the AP makes.
+type Proxy struct {
+	ConnectTimeout Duration `toml:"connect_timeout"`
+}
+
+// profilesFile is the file that Apd.Profiles names.
+type profilesFile struct {
+	Profiles []ap.Profile `toml:"profile"`
+}
+
+// LoadApd reads and checks apd.toml.
+func LoadApd(file string) (*Apd, error) {
+	c := &Apd{
+		Log:     Log{"info", "text"},
+		Control: Control{"/run/apd/apd.sock"},
+		Proxy:   Proxy{ConnectTimeout: Duration(20 * time.Second)},
+	}
+	if err := decodeFile(file, c); err != nil {
+		return nil, err
+	}
+	if err := c.check(); err != nil {
+		return nil, &Error{File: file, Err: err}
+	}
+	return c, nil
+}
+
+func (c *Apd) check() error {
+	errs := []error{c.Log.check()}
+	if len(c.Lines) == 0 {
+		errs = append(errs, errors.New("no [[line]]: there is no CP to serve"))
+	}
+	names := map[string]bool{}
+	for i, l := range c.Lines {
+		switch {
+		case l.Name == "" || l.Path == "":
+			errs = append(errs, fmt.Errorf("line %d: name and path are needed", i+1))
+		case names[l.Name]:
+			errs = append(errs, fmt.Errorf("line %d: the name %q is taken", i+1, l.Name))
+		case l.N1 != 0 && (l.N1 < 8 || l.N1 > 1499):
+			errs = append(errs, fmt.Errorf("line %d: n1: %d is not 8 to 1499 octets", i+1, l.N1))
+		}
+		names[l.Name] = true
+	}
+	if c.Profiles == "" {
+		errs = append(errs, errors.New("profiles: missing: the file with the network profiles"))
+	}
+	if c.Proxy.ConnectTimeout == 0 {
+		errs = append(errs, errors.New("proxy.connect_timeout: 0s would fail every connection"))
+	}
+	if _, err := egress.New(c.Egress.Rules, nil); err != nil {
+		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
+}
+
+// LoadProfiles reads and checks the network profiles. The file holds credentials: one that others may read is refused.
+func LoadProfiles(file string) (*ap.Profiles, error) {
+	if err := ap.CheckFileMode(file); err != nil {
+		return nil, err
+	}
+	var f profilesFile
+	if err := decodeFile(file, &f); err != nil {
+		return nil, err
+	}
+	p, err := ap.NewProfiles(f.Profiles)
+	if err != nil {
+		return nil, &Error{File: file, Err: err}
+	}
+	return p, nil
+}

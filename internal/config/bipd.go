@@ -1,0 +1,274 @@
+package config
+
+import (
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/netip"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"bipd/bip"
+	"bipd/cat"
+	"bipd/egress"
+	"bipd/trace"
+)
+
+// Bipd is bipd.toml.
+type Bipd struct {
+	Log      Log      `toml:"log"`
+	Control  Control  `toml:"control"`
+	Terminal Terminal `toml:"terminal"`
+	Cards    []Card   `toml:"card"`
+	Routes   []Route  `toml:"route"`
+	Kernel   Kernel   `toml:"kernel"`
+	Egress   Egress   `toml:"egress"`
+}
+
+// Terminal is what the cards hear of the terminal, and its limits.
+type Terminal struct {
+	IMEI           string   `toml:"imei"`     // 15 digits
+	IMEISV         string   `toml:"imeisv"`   // 16 digits
+	Location       string   `toml:"location"` // hex: MCC and MNC, LAC or TAC, cell identity
+	Language       string   `toml:"language"` // two letters
+	PollInterval   Duration `toml:"poll_interval"`
+	BufferLimit    int      `toml:"buffer_limit"` // octets
+	ConnectTimeout Duration `toml:"connect_timeout"`
+	SendTimeout    Duration `toml:"send_timeout"`
+}
+
+// Card is one card: a CP of its own, with a reader and, for method 2 and %GETNET, a line to an AP.
+type Card struct {
+	Name    string `toml:"name"`
+	Reader  string `toml:"reader"`   // "pcsc:<reader name>" or "vpcd:unix:<path>" or "vpcd:tcp:<address>"
+	PINFile string `toml:"pin_file"` // file that holds the PIN and that only its owner may read
+	Line    *Line  `toml:"line"`
+
+	PIN string `toml:"-"` // from PINFile
+}
+
+// Line is a card's line to the AP: a pseudo terminal that bipd makes.
+type Line struct {
+	Path        string   `toml:"path"`  // symbolic link to the pseudo terminal, which apd opens
+	Mode        string   `toml:"mode"`  // of the pseudo terminal, octal
+	Group       string   `toml:"group"` // its group; empty = bipd's own
+	Multiplexer bool     `toml:"multiplexer"`
+	N1          int      `toml:"n1"` // octets in a frame
+	KeepAlive   Duration `toml:"keep_alive"`
+}
+
+// Route is one rule of the route table.
+type Route struct {
+	Bearers      []string `toml:"bearers"`
+	AccessNames  []string `toml:"access_names"`
+	Transports   []string `toml:"transports"`
+	Destinations []string `toml:"destinations"`
+	Method       int      `toml:"method"`
+}
+
+// Kernel is the host's own TCP/IP stack, which method 1 uses.
+type Kernel struct {
+	Interface string       `toml:"interface"` // bind to it; empty = as the host routes
+	DNS       []netip.Addr `toml:"dns"`       // told to cards where the AP names none
+}
+
+// Egress says what cards may reach.
+type Egress struct {
+	Rules []egress.Rule `toml:"rule"`
+}
+
+// LoadBipd reads and checks bipd.toml.
+func LoadBipd(file string) (*Bipd, error) {
+	c := &Bipd{
+		Log:     Log{"info", "text"},
+		Control: Control{"/run/bipd/bipd.sock"},
+		Terminal: Terminal{
+			IMEI: "001010123456788", Language: "en", PollInterval: Duration(30 * time.Second), BufferLimit: 16384,
+			ConnectTimeout: Duration(30 * time.Second), SendTimeout: Duration(10 * time.Second),
+		},
+	}
+	if err := decodeFile(file, c); err != nil {
+		return nil, err
+	}
+	if err := c.check(); err != nil {
+		return nil, &Error{File: file, Err: err}
+	}
+	return c, nil
+}
+
+func (c *Bipd) check() error {
+	errs := []error{c.Log.check(), c.Terminal.check()}
+	if len(c.Cards) == 0 {
+		errs = append(errs, errors.New("no [[card]]: there is nothing to serve"))
+	}
+	names, paths := map[string]bool{}, map[string]bool{}
+	for i := range c.Cards {
+		card := &c.Cards[i]
+		if err := card.check(); err != nil {
+			errs = append(errs, fmt.Errorf("card %d (%s): %w", i+1, card.Name, err))
+			continue
+		}
+		if names[card.Name] {
+			errs = append(errs, fmt.Errorf("card %d: the name %q is taken", i+1, card.Name))
+		}
+		names[card.Name] = true
+		if card.Line != nil {
+			if paths[card.Line.Path] {
+				errs = append(errs, fmt.Errorf("card %d (%s): the line %s is taken", i+1, card.Name, card.Line.Path))
+			}
+			paths[card.Line.Path] = true
+		}
+	}
+	_, err := c.Rules()
+	errs = append(errs, err)
+	if _, err := egress.New(c.Egress.Rules, nil); err != nil {
+		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
+}
+
+func (t Terminal) check() error {
+	var errs []error
+	for _, id := range []struct {
+		key, value string
+		digits     int
+	}{{"imei", t.IMEI, 15}, {"imeisv", t.IMEISV, 16}} {
+		if id.value != "" && (len(id.value) != id.digits || strings.Trim(id.value, "0123456789") != "") {
+			errs = append(errs, fmt.Errorf("terminal.%s: %q has not %d digits", id.key, id.value, id.digits))
+		}
+	}
+	if t.Language != "" && len(t.Language) != 2 {
+		errs = append(errs, fmt.Errorf("terminal.language: %q has not two letters", t.Language))
+	}
+	if loc, err := hex.DecodeString(t.Location); err != nil || (len(loc) != 0 && len(loc) != 7 && len(loc) != 9) {
+		errs = append(errs, fmt.Errorf("terminal.location: %q is not 7 or 9 octets in hex", t.Location))
+	}
+	if t.PollInterval < Duration(time.Second) {
+		errs = append(errs, errors.New("terminal.poll_interval: less than 1s"))
+	}
+	if t.BufferLimit < 1 || t.BufferLimit > 65535 {
+		errs = append(errs, fmt.Errorf("terminal.buffer_limit: %d is not 1 to 65535 octets", t.BufferLimit))
+	}
+	if t.ConnectTimeout == 0 || t.SendTimeout == 0 {
+		errs = append(errs, errors.New("terminal.connect_timeout and terminal.send_timeout: 0s would fail every connection"))
+	}
+	return errors.Join(errs...)
+}
+
+// LocalInfo is what PROVIDE LOCAL INFORMATION answers.
+func (t Terminal) LocalInfo() *cat.LocalInfo {
+	location, _ := hex.DecodeString(t.Location) // checked at load
+	return &cat.LocalInfo{IMEI: t.IMEI, IMEISV: t.IMEISV, Location: location, Language: t.Language, Now: time.Now}
+}
+
+func (c *Card) check() error {
+	if c.Name == "" || strings.ContainsAny(c.Name, "/\x00 ") {
+		return fmt.Errorf("name: %q; a name is needed, without blanks and slashes", c.Name)
+	}
+	kind, rest, _ := strings.Cut(c.Reader, ":")
+	if (kind != "pcsc" && kind != "vpcd") || rest == "" {
+		return fmt.Errorf("reader: %q is neither pcsc:<reader name> nor vpcd:unix:<path> nor vpcd:tcp:<address>", c.Reader)
+	}
+	if c.PINFile != "" {
+		pin, err := ReadSecretFile(c.PINFile)
+		if err != nil {
+			return fmt.Errorf("pin_file: %w", err)
+		}
+		if len(pin) < 4 || len(pin) > 8 || strings.Trim(pin, "0123456789") != "" {
+			return fmt.Errorf("pin_file: %s does not hold 4 to 8 digits", c.PINFile)
+		}
+		c.PIN = pin
+	}
+	if c.Line != nil {
+		return c.Line.check()
+	}
+	return nil
+}
+
+func (l *Line) check() error {
+	if l.Path == "" {
+		return errors.New("line.path: missing")
+	}
+	if _, err := l.FileMode(); err != nil {
+		return err
+	}
+	if l.N1 != 0 && (l.N1 < 8 || l.N1 > 1499) {
+		return fmt.Errorf("line.n1: %d is not 8 to 1499 octets", l.N1)
+	}
+	return nil
+}
+
+// FileMode is the mode of the pseudo terminal; 0600 where none is given.
+func (l *Line) FileMode() (fs.FileMode, error) {
+	if l.Mode == "" {
+		return 0o600, nil
+	}
+	m, err := strconv.ParseUint(l.Mode, 8, 9)
+	if err != nil {
+		return 0, fmt.Errorf("line.mode: %q is no octal file mode", l.Mode)
+	}
+	return fs.FileMode(m), nil
+}
+
+// ReadSecretFile reads a file that holds one secret, without the line's end. Others than its owner may not be able to read it.
+func ReadSecretFile(file string) (string, error) {
+	st, err := os.Stat(file)
+	if err != nil {
+		return "", err
+	}
+	if st.Mode().Perm()&0o077 != 0 {
+		return "", fmt.Errorf("%s has mode %04o, so others may read it: chmod 600 %s", file, st.Mode().Perm(), file)
+	}
+	b, err := os.ReadFile(file)
+	return strings.TrimRight(string(b), "\r\n"), err
+}
+
+var bearerNames = map[string]cat.BearerType{
+	"packet": cat.BearerPacket, "default": cat.BearerDefault, "cdma2000": cat.BearerCDMA, "utran": cat.BearerUTRAN,
+	"wlan": cat.BearerWLAN, "e-utran": cat.BearerEUTRAN, "ng-ran": cat.BearerNGRAN,
+}
+
+// Rules are the route table's rules.
+func (c *Bipd) Rules() ([]bip.Rule, error) {
+	var rules []bip.Rule
+	var errs []error
+	for i, r := range c.Routes {
+		rule, err := r.compile()
+		if err != nil {
+			errs = append(errs, fmt.Errorf("route %d: %w", i+1, err))
+		}
+		rules = append(rules, rule)
+	}
+	return rules, errors.Join(errs...)
+}
+
+func (r Route) compile() (bip.Rule, error) {
+	rule := bip.Rule{AccessNames: r.AccessNames, Networks: r.Transports, Method: trace.Method(r.Method)}
+	if r.Method != 1 && r.Method != 2 {
+		return rule, fmt.Errorf("method: %d is neither 1 nor 2", r.Method)
+	}
+	for _, b := range r.Bearers {
+		t, ok := bearerNames[b]
+		if !ok {
+			return rule, fmt.Errorf("bearers: %q is none of packet, default, cdma2000, utran, wlan, e-utran, ng-ran", b)
+		}
+		rule.Bearers = append(rule.Bearers, t)
+	}
+	for _, t := range r.Transports {
+		if !slices.Contains([]string{"tcp", "udp"}, t) {
+			return rule, fmt.Errorf("transports: %q is neither tcp nor udp", t)
+		}
+	}
+	for _, d := range r.Destinations {
+		p, err := netip.ParsePrefix(d)
+		if err != nil {
+			return rule, fmt.Errorf("destinations: %w", err)
+		}
+		rule.Destinations = append(rule.Destinations, p)
+	}
+	return rule, nil
+}

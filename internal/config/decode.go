@@ -1,0 +1,113 @@
+// Package config reads the configuration files of bipd and apd. It is strict: an unknown key is an error that names
+// file, line and key, for a misspelt option that is silently ignored is worse than none.
+package config
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/pelletier/go-toml/v2"
+)
+
+// Error is a fault in a configuration file.
+type Error struct {
+	File string
+	Line int // 0: the file as a whole
+	Key  string
+	Err  error
+}
+
+func (e *Error) Error() string {
+	s := e.File
+	if e.Line > 0 {
+		s += fmt.Sprintf(":%d", e.Line)
+	}
+	if e.Key != "" {
+		s += ": " + e.Key
+	}
+	return s + ": " + e.Err.Error()
+}
+
+func (e *Error) Unwrap() error { return e.Err }
+
+// decodeFile reads a TOML file into v, which holds the defaults.
+func decodeFile(file string, v any) error {
+	data, err := os.ReadFile(file)
+	if err != nil {
+		return err // names the file
+	}
+	return decode(file, data, v)
+}
+
+func decode(file string, data []byte, v any) error {
+	dec := toml.NewDecoder(bytes.NewReader(data)).DisallowUnknownFields()
+	err := dec.Decode(v)
+	if err == nil {
+		return nil
+	}
+	var strict *toml.StrictMissingError
+	if errors.As(err, &strict) && len(strict.Errors) > 0 {
+		var all []error
+		for _, e := range strict.Errors {
+			line, _ := e.Position()
+			all = append(all, &Error{file, line, strings.Join(e.Key(), "."), errors.New("unknown key")})
+		}
+		return errors.Join(all...)
+	}
+	var de *toml.DecodeError
+	if errors.As(err, &de) {
+		line, _ := de.Position()
+		return &Error{file, line, strings.Join(de.Key(), "."), errors.New(strings.TrimPrefix(de.Error(), "toml: "))}
+	}
+	return &Error{file, 0, "", err}
+}
+
+// Duration is a time span in the notation of the configuration: "30s", "1m30s".
+type Duration time.Duration
+
+// UnmarshalText reads the notation. The span may not be negative.
+func (d *Duration) UnmarshalText(b []byte) error {
+	v, err := time.ParseDuration(string(b))
+	if err == nil && v < 0 {
+		err = fmt.Errorf("%s is negative", v)
+	}
+	*d = Duration(v)
+	return err
+}
+
+// MarshalText writes the notation.
+func (d Duration) MarshalText() ([]byte, error) { return []byte(time.Duration(d).String()), nil }
+
+// Log says what is logged, and how.
+type Log struct {
+	Level  string `toml:"level"`  // debug, info, warn or error
+	Format string `toml:"format"` // text or json
+}
+
+// Control is the socket on which bipctl asks.
+type Control struct {
+	Socket string `toml:"socket"` // path; empty = none
+}
+
+func oneOf(value string, allowed ...string) error {
+	for _, a := range allowed {
+		if value == a {
+			return nil
+		}
+	}
+	return fmt.Errorf("%q is none of %s", value, strings.Join(allowed, ", "))
+}
+
+func (l Log) check() error {
+	if err := oneOf(l.Level, "debug", "info", "warn", "error"); err != nil {
+		return fmt.Errorf("log.level: %w", err)
+	}
+	if err := oneOf(l.Format, "text", "json"); err != nil {
+		return fmt.Errorf("log.format: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,194 @@
+// Package control is the socket on which bipctl asks a daemon: HTTP with JSON over a unix socket, so that curl and every
+// other HTTP client can ask too. It only tells; it changes nothing.
+//
+//	GET /v1/cards      []Card
+//	GET /v1/channels   []Channel
+//	GET /v1/events     the trace events from now on, one JSON object a line, until the client closes
+package control
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net"
+	"net/http"
+	"os"
+	"time"
+
+	"bipd/trace"
+)
+
+// Card is one card as bipd sees it, or one line as apd does.
+type Card struct {
+	Name   string `json:"name"`
+	Reader string `json:"reader"`
+	State  string `json:"state"`           // "absent", "serving", "failed"
+	Error  string `json:"error,omitempty"` // why the last session ended
+	ATR    string `json:"atr,omitempty"`   // hex
+	Line   string `json:"line"`            // "none", "down", "AT", "multiplexed"
+}
+
+// Channel is one open BIP channel.
+type Channel struct {
+	Card     string `json:"card"`
+	Channel  int    `json:"channel"`
+	Method   int    `json:"method"`
+	State    string `json:"state"`
+	Network  string `json:"network"`
+	Remote   string `json:"remote"`
+	Buffer   int    `json:"buffer"`   // octets granted
+	Received int    `json:"received"` // octets that the card has read
+	Sent     int64  `json:"sent"`     // octets that the far end has taken
+}
+
+// Source is the daemon that is asked. Its methods may be called from any goroutine.
+type Source interface {
+	Cards() []Card
+	Channels() []Channel
+}
+
+// eventQueue is how many events a slow client may lag behind before it loses some.
+const eventQueue = 1 << 16
+
+// Serve answers on the socket until ctx ends. Only the owner of the process and its group may connect.
+func Serve(ctx context.Context, path string, src Source, stream *trace.Stream) error {
+	l, err := listen(path)
+	if err != nil {
+		return err
+	}
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /v1/cards", func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, src.Cards()) })
+	mux.HandleFunc("GET /v1/channels", func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, src.Channels()) })
+	mux.HandleFunc("GET /v1/events", func(w http.ResponseWriter, r *http.Request) { writeEvents(w, r, stream) })
+	srv := &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second, BaseContext: func(net.Listener) context.Context { return ctx }}
+	stop := context.AfterFunc(ctx, func() { srv.Close() })
+	defer stop()
+	if err := srv.Serve(l); ctx.Err() == nil {
+		return fmt.Errorf("control socket: %w", err)
+	}
+	return nil
+}
+
+// listen makes the socket, in place of one that a dead daemon left; one that a living daemon serves is kept.
+func listen(path string) (net.Listener, error) {
+	if c, err := net.Dial("unix", path); err == nil {
+		c.Close()
+		return nil, fmt.Errorf("control socket %s: another daemon serves it", path)
+	}
+	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	l, err := net.Listen("unix", path)
+	if err != nil {
+		return nil, err
+	}
+	if err := os.Chmod(path, 0o660); err != nil {
+		l.Close()
+		return nil, err
+	}
+	return l, nil
+}
+
+func writeJSON(w http.ResponseWriter, v any) {
+	w.Header().Set("Content-Type", "application/json")
+	json.NewEncoder(w).Encode(v) // an error is the client's going away
+}
+
+func writeEvents(w http.ResponseWriter, r *http.Request, stream *trace.Stream) {
+	sub := stream.Subscribe(eventQueue)
+	defer sub.Close()
+	w.Header().Set("Content-Type", "application/x-ndjson")
+	w.WriteHeader(http.StatusOK)
+	flush := func() { http.NewResponseController(w).Flush() }
+	flush() // the client knows now that it misses nothing
+	enc := json.NewEncoder(w)
+	for {
+		select {
+		case e := <-sub.C:
+			if enc.Encode(e) != nil {
+				return
+			}
+			if len(sub.C) == 0 {
+				flush()
+			}
+		case <-r.Context().Done():
+			return
+		}
+	}
+}
+
+// Client asks a daemon.
+type Client struct{ http http.Client }
+
+// NewClient makes a client of the daemon at the socket.
+func NewClient(path string) *Client {
+	var d net.Dialer
+	return &Client{http.Client{Transport: &http.Transport{
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) { return d.DialContext(ctx, "unix", path) },
+	}}}
+}
+
+// Close lets the connections go.
+func (c *Client) Close() { c.http.CloseIdleConnections() }
+
+func (c *Client) get(ctx context.Context, what string) (*http.Response, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://daemon/v1/"+what, nil)
+	if err != nil {
+		return nil, err
+	}
+	resp, err := c.http.Do(req)
+	if err != nil {
+		return nil, fmt.Errorf("is the daemon running? %w", errors.Unwrap(err))
+	}
+	if resp.StatusCode != http.StatusOK {
+		resp.Body.Close()
+		return nil, fmt.Errorf("the daemon answered %s", resp.Status)
+	}
+	return resp, nil
+}
+
+func (c *Client) getJSON(ctx context.Context, what string, v any) error {
+	resp, err := c.get(ctx, what)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	return json.NewDecoder(resp.Body).Decode(v)
+}
+
+// Cards lists the cards.
+func (c *Client) Cards(ctx context.Context) (cards []Card, err error) {
+	err = c.getJSON(ctx, "cards", &cards)
+	return cards, err
+}
+
+// Channels lists the open channels.
+func (c *Client) Channels(ctx context.Context) (channels []Channel, err error) {
+	err = c.getJSON(ctx, "channels", &channels)
+	return channels, err
+}
+
+// Events calls f with every event from now on. It calls ready once none can be missed any more, and returns when ctx or
+// the daemon ends.
+func (c *Client) Events(ctx context.Context, ready func(), f func(trace.Event)) error {
+	resp, err := c.get(ctx, "events")
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	ready()
+	dec := json.NewDecoder(resp.Body)
+	for {
+		var e trace.Event
+		if err := dec.Decode(&e); err != nil {
+			if ctx.Err() != nil || errors.Is(err, io.EOF) {
+				return nil
+			}
+			return fmt.Errorf("events: %w", err)
+		}
+		f(e)
+	}
+}
