@@ -1,0 +1,89 @@
+package pcsc
+
+import (
+	"context"
+	"encoding/hex"
+	"runtime"
+	"testing"
+	"time"
+
+	"bipd/uicc"
+)
+
+// patience bounds how long a test waits for what must happen.
+const patience = 20 * time.Second
+
+// atrT0 offers T=0, atrT1 T=1.
+var (
+	atrT0 = hx("3B9F01801F878031E073FE2100674A4C753034054B25")
+	atrT1 = hx("3B80" + "81" + "31" + "FE45" + "8B")
+)
+
+func hx(s string) []byte {
+	b, err := hex.DecodeString(s)
+	if err != nil {
+		panic(err)
+	}
+	return b
+}
+
+// noLeaks fails the test where goroutines are left at its end.
+func noLeaks(t *testing.T) {
+	t.Helper()
+	before := runtime.NumGoroutine()
+	t.Cleanup(func() {
+		for end := time.Now().Add(patience); runtime.NumGoroutine() > before; time.Sleep(time.Millisecond) {
+			if time.Now().After(end) {
+				buf := make([]byte, 1<<16)
+				t.Errorf("goroutines: %d before, now\n%s", before, buf[:runtime.Stack(buf, true)])
+				return
+			}
+		}
+	})
+}
+
+func testContext(t *testing.T) context.Context {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+// await reads states until want comes.
+func await(t *testing.T, states <-chan uicc.SlotState, want uicc.SlotState) {
+	t.Helper()
+	late := time.After(patience)
+	for {
+		select {
+		case st, ok := <-states:
+			if !ok {
+				t.Fatalf("the channel closed, state %d did not come", want)
+			}
+			if st == want {
+				return
+			}
+		case <-late:
+			t.Fatalf("state %d did not come", want)
+		}
+	}
+}
+
+func newReader(t *testing.T, name string, cfg Config) *Reader {
+	t.Helper()
+	r, err := New(name, cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+// connect connects, and closes at the test's end.
+func connect(t *testing.T, r *Reader) uicc.Card {
+	t.Helper()
+	c, err := r.Connect(testContext(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Close() })
+	return c
+}
