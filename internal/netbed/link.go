@@ -1,6 +1,7 @@
 package netbed
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 
@@ -41,7 +42,11 @@ func (b *Bed) Link(x, y *Host, xAddress, yAddress string, opts ...LinkOption) er
 	if err != nil {
 		return fmt.Errorf("netbed: link %s to %s: %w", x, y, err)
 	}
-	err = x.configure(xName, xPrefix, yPrefix.Addr(), o)
+	// Both ends are up before they get addresses: an IPv6 address of a link without carrier waits for the carrier.
+	err = errors.Join(x.setUp(xName), y.setUp(yName))
+	if err == nil {
+		err = x.configure(xName, xPrefix, yPrefix.Addr(), o)
+	}
 	if err == nil {
 		err = y.configure(yName, yPrefix, xPrefix.Addr(), o)
 	}
@@ -75,7 +80,20 @@ func (b *Bed) makeVeth(x, y *Host) (xName, yName string, err error) {
 	return "", "", fmt.Errorf("too many links: %w", err)
 }
 
-// configure gives one end its address, sets it up and routes as the options want.
+func (h *Host) setUp(name string) error {
+	return h.Do(func() error {
+		link, err := netlink.LinkByName(name)
+		if err == nil {
+			err = netlink.LinkSetUp(link)
+		}
+		if err != nil {
+			return fmt.Errorf("%s: set up: %w", name, err)
+		}
+		return nil
+	})
+}
+
+// configure gives one end its address and routes as the options want.
 func (h *Host) configure(name string, prefix netip.Prefix, peer netip.Addr, o linkOptions) error {
 	return h.Do(func() error {
 		link, err := netlink.LinkByName(name)
@@ -91,9 +109,6 @@ func (h *Host) configure(name string, prefix netip.Prefix, peer netip.Addr, o li
 		}
 		if err := netlink.AddrAdd(link, addr); err != nil {
 			return fmt.Errorf("%s: address %s: %w", name, prefix, err)
-		}
-		if err := netlink.LinkSetUp(link); err != nil {
-			return fmt.Errorf("%s: set up: %w", name, err)
 		}
 		for _, r := range o.defaultRoute {
 			if r != h {
