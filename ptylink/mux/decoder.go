@@ -25,7 +25,8 @@ type decoder struct {
 	synced  bool // a flag stands before pos
 	expired bool // no more octets will come for the frame at pos
 	content []byte
-	dropped int // frames rejected so far
+	decided int // frames given out or dropped so far
+	dropped int
 }
 
 // feed adds octets from the line. Frames given out before become invalid.
@@ -57,10 +58,12 @@ func (d *decoder) next() (frame, bool) {
 		d.pos += n
 		switch {
 		case err == nil:
+			d.decided++
 			return f, true
 		case err == errIncomplete && (!d.expired || d.pos == len(d.buf)):
 			return frame{}, false
 		}
+		d.decided++
 		d.dropped++
 		// The octet at pos is the first after a flag, so the search cannot find
 		// the same start again. A closing flag that was used up stays in force.

@@ -83,6 +83,7 @@ func (s *station) newDLC(dlci int) *DLC {
 	}
 	d.readable.L, d.writable.L = s.changed.L, s.changed.L
 	s.dlcs[dlci] = d
+	s.highest = max(s.highest, dlci)
 	return d
 }
 

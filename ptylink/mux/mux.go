@@ -222,7 +222,7 @@ func (m *Mux) read() {
 			m.s.receive(buf[:n], time.Now())
 		}
 		if err != nil {
-			m.s.end(lineError("read", err))
+			m.s.lineEnded(lineError("read", err))
 		}
 		ended := m.s.state == muxEnded
 		m.unlock()
@@ -270,7 +270,7 @@ func (m *Mux) writeFailed(err error) {
 	case <-timer.C:
 	}
 	m.mu.Lock()
-	m.s.end(lineError("write", err))
+	m.s.lineEnded(lineError("write", err))
 	m.unlock()
 }
 

@@ -5,33 +5,22 @@ import "time"
 // atDLCI is the DLC that carries AT commands.
 const atDLCI = 1
 
-// fill appends the frames that are next, as many as one write should hold. Control
-// goes first; then one frame of DLC 1 and one of the data DLCs in turn, and so on. So
-// an AT command waits for one data frame at most, and no DLC for another's whole queue.
+// fill appends the frames that are next, as many as one write should hold: control
+// first, then frames of DLC 1 and of the data DLCs by turns.
 func (s *station) fill(buf []byte, now time.Time) []byte {
 	s.dirty = false
 	for {
 		buf = s.flushControl(buf)
-		before := len(buf)
-		if d := s.dlcs[atDLCI]; d != nil && d.sendable() {
-			if s.full(buf) {
-				break
-			}
-			buf = s.appendData(buf, d, now)
+		if s.full(buf) {
+			s.dirty = true
+			return buf
 		}
-		if d := s.nextDLC(); d != nil {
-			if s.full(buf) {
-				break
-			}
-			s.turn = d.dlci
-			buf = s.appendData(buf, d, now)
+		d := s.nextDLC()
+		if d == nil {
+			return buf
 		}
-		if len(buf) == before {
-			return s.flushControl(buf)
-		}
+		buf = s.appendData(buf, d, now)
 	}
-	s.dirty = true
-	return buf
 }
 
 func (s *station) flushControl(buf []byte) []byte {
@@ -45,10 +34,27 @@ func (s *station) full(buf []byte) bool {
 	return len(buf) > 0 && len(buf)+s.cfg.N1+overhead > s.cfg.WriteSize
 }
 
-// nextDLC gives the data DLC whose turn it is.
+// nextDLC gives the DLC that sends the next frame. DLC 1 goes first, but after one
+// frame of it comes one of a data DLC. So an AT command waits for one data frame at
+// most, and no DLC for another's whole queue.
 func (s *station) nextDLC() *DLC {
-	for i := range highestDLCI {
-		dlci := (s.turn+i)%highestDLCI + 1
+	data := s.nextData()
+	at := s.dlcs[atDLCI]
+	if at != nil && at.sendable() && (data == nil || !s.atLast) {
+		s.atLast = true
+		return at
+	}
+	s.atLast = false
+	if data != nil {
+		s.turn = data.dlci
+	}
+	return data
+}
+
+// nextData gives the data DLC whose turn it is, if one has something to send.
+func (s *station) nextData() *DLC {
+	for i := range s.highest {
+		dlci := (s.turn+i)%s.highest + 1
 		if d := s.dlcs[dlci]; dlci != atDLCI && d != nil && d.sendable() {
 			return d
 		}

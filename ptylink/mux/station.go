@@ -48,6 +48,8 @@ type station struct {
 	n1      [highestDLCI + 1]int  // negotiated by PN, 0 = none
 	accept  []*DLC                // opened by the peer, not yet given out
 	turn    int                   // data DLC that sent last
+	atLast  bool                  // the last data frame was of DLC 1
+	highest int                   // no DLC above was ever open
 	stopped bool                  // the peer sent FCoff
 
 	ctl      []byte // frames that go before all data
@@ -56,17 +58,20 @@ type station struct {
 
 	heard    time.Time // last valid frame
 	octets   time.Time // last octets
-	stall    stallCheck
+	half     halfFrame
+	halfDue  time.Time // when to look at half; zero: not
 	closeDue time.Time // in muxClosing: data not sent by then is given up
 
 	dirty bool // there may be something to send
 	rearm bool // nextTimer has changed
 }
 
-// stallCheck watches a frame whose end does not come.
-type stallCheck struct {
-	due  time.Time // zero: no frame is watched
-	seen time.Time // octets at the first of two looks
+// halfFrame is a frame whose end has not come yet. A damaged length octet, or a peer
+// that died while writing, leaves one that would swallow what follows.
+type halfFrame struct {
+	since  time.Time
+	paused bool // its octets came with a pause between: no single transmission
+	looked bool // was found too old once; see halfGrace
 }
 
 const (
@@ -74,9 +79,9 @@ const (
 	maxControlQueue = 64 << 10
 	// maxAccept bounds the DLCs that wait for Accept.
 	maxAccept = 2 * highestDLCI
-	// stallGrace is the time between the two looks at a half frame, so that octets
-	// which came while this process did not run are read before it is given up.
-	stallGrace = 50 * time.Millisecond
+	// halfGrace is the time between the two looks at an old half frame, so that
+	// octets which came while this process did not run are read before it is given up.
+	halfGrace = 50 * time.Millisecond
 )
 
 func newStation(cfg Config, changed *sync.Cond) *station {
@@ -84,17 +89,31 @@ func newStation(cfg Config, changed *sync.Cond) *station {
 	return &station{cfg: cfg, changed: changed, dec: decoder{advanced: cfg.Advanced, n1: cfg.N1}}
 }
 
-// stallTime is the silence within a frame after which it is given up: longer than a
-// scheduling pause, shorter than the N2 tries of a peer that starts anew.
-func (s *station) stallTime() time.Duration { return 2 * s.cfg.T1 }
+// halfTime is the age at which a half frame is given up: many times what the longest
+// frame takes by the rule for T1, and less than the N2 tries of a peer that starts anew.
+func (s *station) halfTime() time.Duration { return 2 * s.cfg.T1 }
+
+// pauseTime is the silence that no single transmission has in it.
+func (s *station) pauseTime() time.Duration { return s.cfg.T1 / 4 }
 
 // receive takes octets from the line.
 func (s *station) receive(p []byte, now time.Time) {
+	paused := now.Sub(s.octets) >= s.pauseTime()
 	s.octets = now
+	decided := s.dec.decided
 	s.dec.feed(p)
 	s.decode(now)
-	if s.stall.due.IsZero() && s.dec.partial() {
-		s.stall.due = now.Add(s.stallTime())
+	switch {
+	case !s.dec.partial():
+		s.half = halfFrame{}
+		return
+	case s.half.since.IsZero() || s.dec.decided != decided:
+		s.half = halfFrame{since: now}
+	case paused:
+		s.half.paused = true
+	}
+	if s.halfDue.IsZero() {
+		s.halfDue = now.Add(s.halfTime())
 		s.rearm = true
 	}
 }
@@ -260,6 +279,15 @@ func (s *station) closeDown(now time.Time) {
 	s.command(msgCLD, nil, nil, now)
 }
 
+// lineEnded ends everything because the line is gone. After our CLD that is how a
+// peer may answer: the last octets before its close can get lost.
+func (s *station) lineEnded(err error) {
+	if s.state == muxClosing && (s.waiting(msgCLD) || !s.link.due.IsZero()) {
+		err = nil
+	}
+	s.end(err)
+}
+
 // end ends everything; err is nil when it is orderly.
 func (s *station) end(err error) {
 	if s.state == muxEnded {
@@ -309,9 +337,10 @@ func (s *station) respond(t frameType, f frame) {
 }
 
 // refuse answers a command for a DLC that is not there with DM (clause 5.4.3) and
-// leaves anything else unanswered.
+// leaves anything else unanswered. DLCI 62 and 63 have no answer: its address octet
+// could look like a flag.
 func (s *station) refuse(f frame) {
-	if f.typ == frameSABM || f.typ == frameDISC {
+	if (f.typ == frameSABM || f.typ == frameDISC) && f.dlci <= highestDLCI {
 		s.respond(frameDM, f)
 	}
 }

@@ -9,8 +9,8 @@ import (
 func (s *station) tick(now time.Time) {
 	s.rearm = true
 	due := func(t time.Time) bool { return !t.IsZero() && !now.Before(t) }
-	if due(s.stall.due) {
-		s.tickStall(now)
+	if due(s.halfDue) {
+		s.tickHalf(now)
 	}
 	if due(s.link.due) {
 		s.tickLink(now)
@@ -39,18 +39,23 @@ func (s *station) tick(now time.Time) {
 	}
 }
 
-// tickStall gives up a frame whose end did not come, after a second look.
-func (s *station) tickStall(now time.Time) {
-	silent := now.Sub(s.octets) >= s.stallTime()
+// tickHalf gives up a frame whose end is overdue. One that still comes in at the
+// pace of a slow line is left alone.
+func (s *station) tickHalf(now time.Time) {
+	s.halfDue = time.Time{}
+	due := s.half.since.Add(s.halfTime())
+	quiet := s.half.paused || now.Sub(s.octets) >= s.pauseTime()
 	switch {
 	case !s.dec.partial():
-		s.stall = stallCheck{}
-	case !silent:
-		s.stall = stallCheck{due: s.octets.Add(s.stallTime())}
-	case !s.stall.seen.Equal(s.octets):
-		s.stall = stallCheck{due: now.Add(stallGrace), seen: s.octets}
+	case now.Before(due):
+		s.halfDue = due
+	case !quiet:
+		s.halfDue = now.Add(s.pauseTime())
+	case !s.half.looked:
+		s.half.looked = true
+		s.halfDue = now.Add(halfGrace)
 	default:
-		s.stall = stallCheck{}
+		s.half = halfFrame{}
 		s.dec.expire()
 		s.decode(now)
 	}
@@ -127,7 +132,7 @@ func (s *station) nextTimer() time.Time {
 			next = t
 		}
 	}
-	earlier(s.stall.due)
+	earlier(s.halfDue)
 	earlier(s.link.due)
 	earlier(s.closeDue)
 	earlier(s.keepAliveDue())
