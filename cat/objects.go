@@ -1,6 +1,7 @@
 package cat
 
 import (
+	"bytes"
 	"encoding/binary"
 	"fmt"
 	"net/netip"
@@ -142,28 +143,24 @@ type NetworkAccessName string
 // parseNetworkAccessName joins the labels with dots. Some cards send one label's length and then plain text with dots
 // in it: what can be read of such a name is kept.
 func parseNetworkAccessName(v []byte) NetworkAccessName {
-	var labels []string
+	var name []byte
 	for rest := v; len(rest) > 0; {
 		n := int(rest[0])
-		if n == 0 || n >= len(rest)+1 || 1+n > len(rest) {
-			return NetworkAccessName(strings.Trim(strings.Map(printable, string(v)), "."))
+		if n == 0 || n >= len(rest) || bytes.ContainsFunc(rest[1:1+n], notPrintable) {
+			name = v
+			break
 		}
-		label := string(rest[1 : 1+n])
-		if strings.Map(printable, label) != label {
-			return NetworkAccessName(strings.Trim(strings.Map(printable, string(v)), "."))
-		}
-		labels = append(labels, label)
+		name = append(append(name, '.'), rest[1:1+n]...)
 		rest = rest[1+n:]
 	}
-	return NetworkAccessName(strings.Join(labels, "."))
+	labels := bytes.FieldsFunc(name, func(r rune) bool { return r == '.' || notPrintable(r) })
+	return NetworkAccessName(bytes.Join(labels, []byte{'.'}))
 }
 
-func printable(r rune) rune {
-	if r > 0x20 && r < 0x7F {
-		return r
-	}
-	return -1
-}
+// maxNetworkAccessName is more than any name has (100 octets), and what one label's length can still say.
+const maxNetworkAccessName = 255
+
+func notPrintable(r rune) bool { return r <= 0x20 || r >= 0x7F }
 
 func (n NetworkAccessName) tlv() TLV {
 	var v []byte

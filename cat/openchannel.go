@@ -72,6 +72,9 @@ func (o *OpenChannel) setObject(t TLV, before []TLV) (bool, error) {
 		}
 		o.BufferSize, o.hasBufferSize = binary.BigEndian.Uint16(t.Value), true
 	case TagNetworkAccessName:
+		if len(t.Value) > maxNetworkAccessName {
+			return true, notUnderstood("network access name of %d octets", len(t.Value))
+		}
 		n := parseNetworkAccessName(t.Value)
 		o.NetworkAccessName = &n
 	case TagOtherAddress: // before the transport level it is the local address, after it the destination

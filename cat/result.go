@@ -157,5 +157,9 @@ func parseResult(v []byte) (Result, error) {
 	if len(v) == 0 {
 		return Result{}, errors.New("cat: empty result")
 	}
-	return Result{GeneralResult(v[0]), v[1:]}, nil
+	r := Result{GeneralResult(v[0]), v[1:]}
+	if r.General.NeedsInfo() && len(r.Info) == 0 {
+		return r, fmt.Errorf("cat: result %02X without additional information", v[0])
+	}
+	return r, nil
 }

@@ -60,9 +60,9 @@ func (a *Alpha) Decode() string {
 	case d[0] == 0x80:
 		return ucs2String(d[1:])
 	case d[0] == 0x81 && len(d) >= 3:
-		return halfPage(d[3:], uint16(d[2])<<7)
+		return halfPage(d[3:], d[1], uint16(d[2])<<7)
 	case d[0] == 0x82 && len(d) >= 4:
-		return halfPage(d[4:], uint16(d[2])<<8|uint16(d[3]))
+		return halfPage(d[4:], d[1], uint16(d[2])<<8|uint16(d[3]))
 	default:
 		return gsmString(d)
 	}
@@ -78,10 +78,10 @@ func ucs2String(b []byte) string {
 	return string(utf16.Decode(u))
 }
 
-// halfPage decodes characters of which those with bit 8 lie in the half page at base.
-func halfPage(b []byte, base uint16) string {
+// halfPage decodes n characters, of which those with bit 8 lie in the half page at base.
+func halfPage(b []byte, n byte, base uint16) string {
 	var s strings.Builder
-	for _, c := range b {
+	for _, c := range b[:min(len(b), int(n))] {
 		if c&0x80 != 0 {
 			s.WriteRune(rune(base + uint16(c&0x7F)))
 		} else {
