@@ -21,7 +21,8 @@ const (
 var (
 	// ErrATR says that the bytes are no answer to reset.
 	ErrATR = errors.New("uicc: bad answer to reset")
-	// ErrTCK says that only the check byte is at fault: the answer was altered on its way, or the card computes it wrong.
+	// ErrTCK says that only the check byte is at fault: the answer was altered on its way, or the card computes it
+	// wrong.
 	ErrTCK = errors.New("uicc: wrong check byte TCK in the answer to reset")
 )
 

@@ -19,19 +19,19 @@ const maxGetResponse = 256
 var ErrEndless = errors.New("uicc: GET RESPONSE does not come to an end")
 
 // Settle makes a Card that settles what T=0 leaves to the terminal (TS 102 221 clause 7.3.1.1, ISO/IEC 7816-3 clause
-// 10.3 and 12.2), on top of one that passes APDUs as they are. Where raw settles it already, as readers of APDU level and T=1 do,
-// nothing changes.
+// 10.3 and 12.2), on top of one that passes APDUs as they are. Where raw settles it already, as readers of APDU level
+// and T=1 do, nothing changes.
 //
 //   - 6Cxx: the command is repeated once with Le = xx. xx may exceed the Le that was asked for; all data passes up.
 //   - 61xx, for class A0 9Fxx and 9Exx: GET RESPONSE in the class of the command, as long as the card says 61xx; the
 //     data is joined. The status word is the last one, so 91xx after GET RESPONSE passes up. Only 9Exx, a failed
 //     download, stays.
 //   - 62xx, 63xx without data after a command of case 4: the data is fetched by GET RESPONSE with Le = 00, which the
-//     card corrects by 6Cxx (clause 7.3.1.1.4). The warning stays the status word, unless 91xx follows; where the card has no
-//     data, the warning alone passes up.
+//     card corrects by 6Cxx (clause 7.3.1.1.4). The warning stays the status word, unless 91xx follows; where the
+//     card has no data, the warning alone passes up.
 //
-// A card that refuses GET RESPONSE in a class of its own (80 to EF) with 6E00 is asked again in the interindustry class of
-// the same logical channel, to which the specification assigns it (TS 102 221 table 10.5).
+// A card that refuses GET RESPONSE in a class of its own (80 to EF) with 6E00 is asked again in the interindustry
+// class of the same logical channel, to which the specification assigns it (TS 102 221 table 10.5).
 //
 // Transmit returns an error that wraps ErrCommand, and sends nothing, where the command APDU is none of the short form.
 // Errors of raw pass through.

@@ -106,6 +106,9 @@ func (c *card) Transmit(ctx context.Context, capdu []byte) ([]byte, error) {
 	if err != nil {
 		return nil, cardError(err)
 	}
+	if rv == Success && len(rapdu) < 2 { // some drivers call that a success
+		rapdu, rv = nil, ErrNotTransacted
+	}
 	if rv == ErrNotTransacted {
 		rv = c.removedOr(ctx, rv)
 	}
@@ -204,7 +207,7 @@ func (c *card) reopen(ctx context.Context) error {
 	end := time.Now().Add(c.reader.cfg.Timeout)
 	for {
 		err := c.open(ctx)
-		if !isSharing(err) || time.Now().After(end) {
+		if !errors.Is(err, ErrSharingViolation) || time.Now().After(end) {
 			return err
 		}
 		select {
@@ -215,7 +218,8 @@ func (c *card) reopen(ctx context.Context) error {
 	}
 }
 
-// Close powers the card off and gives it back. Where pcscd does not answer it learns of the end by that of the connection.
+// Close powers the card off and gives it back. Where pcscd does not answer it learns of the end by that of the
+// connection.
 func (c *card) Close() error {
 	cl := c.client
 	if cl == nil {

@@ -109,8 +109,8 @@ func call[Q, A bodyOf](ctx context.Context, c *client, cmd command, body *Q) (an
 	return answer, err
 }
 
-// exchange writes request and calls read for the answer, within timeout (0: without limit) and until ctx ends. Errors are those
-// of the context, os.ErrDeadlineExceeded after the timeout, and else wrap ErrDaemon.
+// exchange writes request and calls read for the answer, within timeout (0: without limit) and until ctx ends. Errors
+// are those of the context, os.ErrDeadlineExceeded after the timeout, and else wrap ErrDaemon.
 func (c *client) exchange(ctx context.Context, cmd command, request []byte, timeout time.Duration, read func() error) error {
 	if err := ctx.Err(); err != nil {
 		return err
@@ -162,8 +162,8 @@ func (c *client) states(ctx context.Context, cmd command) ([maxReaders]stateMess
 	return call[[0]byte, [maxReaders]stateMessage](ctx, c, cmd, new([0]byte))
 }
 
-// canWait tells whether pcscd tells of changes by itself. 4:3 does, yet loses those between two requests, and from 4:6 on the news
-// of a change may come before the states that a client of 4:4 waits for.
+// canWait tells whether pcscd tells of changes by itself. 4:3 does, yet loses those between two requests, and from
+// 4:6 on the news of a change may come before the states that a client of 4:4 waits for.
 func (c *client) canWait() bool { return c.minor == 4 || c.minor == 5 }
 
 // waitEvent waits until something has changed since states.

@@ -9,10 +9,11 @@ import (
 	"bipd/uicc"
 )
 
-// ErrDaemon is wrapped by every error about pcscd itself: it does not run, turns the client away, ends, or speaks another protocol.
+// ErrDaemon is wrapped by every error about pcscd itself: it does not run, turns the client away, ends, or speaks
+// another protocol.
 var ErrDaemon = errors.New("pcsc: pcscd cannot be used")
 
-// Code is a result of the WinSCard API.
+// Code is a result of the WinSCard API, and an error for errors.Is to find in *Error.
 type Code uint32
 
 // Results that this package tells apart or explains.
@@ -79,7 +80,11 @@ func (c Code) String() string {
 	return fmt.Sprintf("%08X", uint32(c))
 }
 
-// Error is a request that pcscd refused. errors.Is finds uicc.ErrRemoved or uicc.ErrMute in it where the Code says so.
+// Error gives what String gives.
+func (c Code) Error() string { return c.String() }
+
+// Error is a request that pcscd refused. errors.Is finds its Code in it, and uicc.ErrRemoved or uicc.ErrMute where the
+// Code means that.
 type Error struct {
 	Op     string // what was asked for
 	Reader string // of which reader; may be empty
@@ -97,8 +102,13 @@ func (e *Error) Error() string {
 	return s + " (" + e.Code.String() + ")"
 }
 
-// Unwrap gives the error of package uicc that the Code means; nil for most.
-func (e *Error) Unwrap() error { return codes[e.Code].is }
+// Unwrap gives the Code, and the error of package uicc that it means, if any.
+func (e *Error) Unwrap() []error {
+	if is := codes[e.Code].is; is != nil {
+		return []error{e.Code, is}
+	}
+	return []error{e.Code}
+}
 
 // dialError says why pcscd cannot be reached and what to do.
 func dialError(socket string, err error) error {

@@ -68,6 +68,8 @@ func TestTransmitErrors(t *testing.T) {
 		want error
 	}{
 		{"mute", func(*fakeDaemon) ([]byte, Code) { return nil, ErrNotTransacted }, uicc.ErrMute},
+		{"no status word", func(*fakeDaemon) ([]byte, Code) { return hx("90"), Success }, uicc.ErrMute},
+		{"removed, called a success", func(d *fakeDaemon) ([]byte, Code) { d.insert(nil); return nil, Success }, uicc.ErrRemoved},
 		{"removed", func(*fakeDaemon) ([]byte, Code) { return nil, WarnRemovedCard }, uicc.ErrRemoved},
 		{"removed, noticed late", func(d *fakeDaemon) ([]byte, Code) { d.insert(nil); return nil, ErrNotTransacted }, uicc.ErrRemoved},
 		{"exchanged, noticed late", func(d *fakeDaemon) ([]byte, Code) { d.insert(atrT0); return nil, ErrNotTransacted }, uicc.ErrRemoved},
@@ -94,8 +96,8 @@ func TestTransmitErrors(t *testing.T) {
 	}
 }
 
-// TestAbandonedExchange: a command whose context ended, or whose time is over, holds the card in pcscd until the card answers; a reset waits for
-// that and takes the card anew.
+// TestAbandonedExchange: a command whose context ended, or whose time is over, holds the card in pcscd until the card
+// answers; a reset waits for that and takes the card anew.
 func TestAbandonedExchange(t *testing.T) {
 	for name, timeout := range map[string]time.Duration{"cancelled": 0, "timeout": short} {
 		t.Run(name, func(t *testing.T) {
@@ -137,7 +139,7 @@ func TestAbandonedExchange(t *testing.T) {
 				if err == nil {
 					break
 				}
-				if !isSharing(err) || time.Now().After(end) {
+				if !errors.Is(err, ErrSharingViolation) || time.Now().After(end) {
 					t.Fatal(err)
 				}
 			}

@@ -5,11 +5,12 @@ import (
 	"encoding/binary"
 	"fmt"
 	"math/bits"
+	"strings"
 )
 
-// Messages between a client and pcscd. Each request is a header and a body; the answer is a body of known length without a
-// header. All numbers are in the byte order of the machine. The structs below hold the fields in the order of the wire, without
-// gaps. RV is SCARD_S_SUCCESS in requests and the result in answers.
+// Messages between a client and pcscd. Each request is a header and a body; the answer is a body of known length
+// without a header. All numbers are in the byte order of the machine. The structs below hold the fields in the order
+// of the wire, without gaps. RV is SCARD_S_SUCCESS in requests and the result in answers.
 
 // command is the kind of a request.
 type command uint32
@@ -183,7 +184,7 @@ func parseBody[T bodyOf](b []byte) (T, error) {
 
 // readerName gives the field for a reader's name, or an error where the name does not fit.
 func readerName(name string) (field [maxReaderName]byte, err error) {
-	if name == "" || len(name) >= maxReaderName || bytes.IndexByte([]byte(name), 0) >= 0 {
+	if name == "" || len(name) >= maxReaderName || strings.ContainsRune(name, 0) {
 		return field, fmt.Errorf("pcsc: %q cannot be the name of a reader", name)
 	}
 	copy(field[:], name)

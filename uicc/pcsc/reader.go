@@ -4,7 +4,6 @@ package pcsc
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"time"
@@ -97,9 +96,9 @@ func New(name string, cfg Config) (*Reader, error) {
 // Name is the name by which pcscd lists the reader, such as "Virtual PCD 00 00".
 func (r *Reader) Name() string { return r.name }
 
-// Connect takes the card for this program alone, with T=0 or T=1 as the card offers, and resets it by power off
-// and on. Errors wrap uicc.ErrRemoved (no card, or no such reader), uicc.ErrMute, or ErrDaemon; *Error with ErrSharingViolation
-// says that another program uses the card.
+// Connect takes the card for this program alone, with T=0 or T=1 as the card offers, and resets it by power off and
+// on. Errors wrap uicc.ErrRemoved (no card, or no such reader), uicc.ErrMute, ErrDaemon, or ErrSharingViolation where
+// another program uses the card.
 func (r *Reader) Connect(ctx context.Context) (uicc.Card, error) {
 	c := &card{reader: r}
 	if err := c.open(ctx); err != nil {
@@ -130,10 +129,4 @@ func (r *Reader) fail(op string, rv Code) error {
 		return nil
 	}
 	return &Error{op, r.name, rv}
-}
-
-// isSharing tells whether err says that the card is taken.
-func isSharing(err error) bool {
-	var e *Error
-	return errors.As(err, &e) && e.Code == ErrSharingViolation
 }

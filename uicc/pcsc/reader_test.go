@@ -130,7 +130,7 @@ func TestSession(t *testing.T) {
 	if !reflect.DeepEqual(seen, []string{"00A40004023F00", "00C0000002"}) || taps != 2 {
 		t.Errorf("sent %q, %d taps", seen, taps)
 	}
-	if _, err := r.Connect(testContext(t)); !isSharing(err) || !strings.Contains(err.Error(), "another program") {
+	if _, err := r.Connect(testContext(t)); !errors.Is(err, ErrSharingViolation) || !strings.Contains(err.Error(), "another program") {
 		t.Errorf("%v", err)
 	}
 	if err := c.Reset(testContext(t), uicc.WarmReset); err != nil {

@@ -11,8 +11,8 @@ import (
 // at the readers every 400 ms.
 const pollInterval = 500 * time.Millisecond
 
-// Watch follows the slot (see uicc.Reader). SlotGone says that pcscd does not list the reader any more, or that pcscd itself
-// cannot be reached, which is logged; a later Watch finds the reader when it is back. SlotPresent after
+// Watch follows the slot (see uicc.Reader). SlotGone says that pcscd does not list the reader any more, or that pcscd
+// itself cannot be reached, which is logged; a later Watch finds the reader when it is back. SlotPresent after
 // SlotPresent says that the card was exchanged for another.
 func (r *Reader) Watch(ctx context.Context) <-chan uicc.SlotState {
 	ch := make(chan uicc.SlotState, 1)
@@ -39,7 +39,8 @@ func post(ch chan uicc.SlotState, st uicc.SlotState) {
 	ch <- st
 }
 
-// follow reports the state of the slot and every change, until the reader is not listed (nil), or pcscd fails or ctx ends.
+// follow reports the state of the slot and every change, until the reader is not listed (nil), or pcscd fails or ctx
+// ends.
 func (r *Reader) follow(ctx context.Context, report func(uicc.SlotState)) error {
 	c, err := dial(ctx, r.cfg.Socket, r.cfg.Timeout)
 	if err != nil {

@@ -71,7 +71,8 @@ func (c *card) Transmit(ctx context.Context, capdu []byte) ([]byte, error) {
 }
 
 // Reset resets the card, by power off and on or by the reset control, and reads the ATR. Where that fails or is
-// interrupted, nobody can tell any more which answer belongs to what: the card is put out of the slot, and another one can dial in.
+// interrupted, nobody can tell any more which answer belongs to what: the card is put out of the slot, and another
+// one can dial in.
 func (c *card) Reset(ctx context.Context, kind uicc.ResetKind) error {
 	switch {
 	case c.closed:
@@ -105,8 +106,8 @@ func (c *card) reset(ctx context.Context, controls []byte) ([]byte, uicc.ATR, er
 	return c.readATR(ctx, timer.C)
 }
 
-// readATR waits for the ATR. Where a command was left unanswered, its response may come first, or not at all: whatever is
-// no ATR is then taken for it, once.
+// readATR waits for the ATR. Where a command was left unanswered, its response may come first, or not at all:
+// whatever is no ATR is then taken for it, once.
 func (c *card) readATR(ctx context.Context, timeout <-chan time.Time) ([]byte, uicc.ATR, error) {
 	for owed := c.link.unanswered; ; owed = false {
 		b, err := c.link.reply(ctx, timeout)

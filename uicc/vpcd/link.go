@@ -81,8 +81,8 @@ func (l *link) end(cause error) {
 	})
 }
 
-// removed is what the one who asks is told after the link has ended: uicc.ErrRemoved, with the cause where it is more than
-// that the card left.
+// removed is what the one who asks is told after the link has ended: uicc.ErrRemoved, with the cause where it is more
+// than that the card left.
 func (l *link) removed() error {
 	if cause := l.cause(); cause != nil && cause != io.EOF && !errors.Is(cause, uicc.ErrRemoved) {
 		return fmt.Errorf("%w: %w", uicc.ErrRemoved, cause)
@@ -100,8 +100,8 @@ func (l *link) cause() error {
 	}
 }
 
-// receive reads until the link ends. It never waits for the one who asks, so that it notices at any time that the card leaves:
-// a card that sends a message while the last one lies unread is thrown out.
+// receive reads until the link ends. It never waits for the one who asks, so that it notices at any time that the
+// card leaves: a card that sends a message while the last one lies unread is thrown out.
 func (l *link) receive() {
 	r := bufio.NewReader(l.conn)
 	for {

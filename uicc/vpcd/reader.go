@@ -1,9 +1,10 @@
 // Package vpcd is a card reader for cards made of software: they dial in by the protocol of vsmartcard's virtual smart
 // card reader, in which the reader listens and the card connects.
 //
-// Each message is a length of two bytes, big endian, and a payload. A payload of one byte is a control from the reader
-// (00 power off, 01 power on, 02 reset, without reply; 04 get ATR, whose reply is the ATR); any other is an APDU, whose reply is the
-// response with its status word. One request is outstanding at a time. A card that closes the connection is removed.
+// Each message is a length of two bytes, big endian, and a payload. A payload of one byte is a control from the
+// reader (00 power off, 01 power on, 02 reset, without reply; 04 get ATR, whose reply is the ATR); any other is an
+// APDU, whose reply is the response with its status word. One request is outstanding at a time. A card that closes
+// the connection is removed.
 package vpcd
 
 import (
@@ -96,8 +97,8 @@ func (r *Reader) Name() string { return r.cfg.Name }
 // Addr is where the slot listens.
 func (r *Reader) Addr() net.Addr { return r.ln.Addr() }
 
-// Close ends the slot: no card can dial in any more, then the card is removed, then all watchers see SlotGone. It returns when the
-// socket file is gone and no connection is served any more; further calls do nothing.
+// Close ends the slot: no card can dial in any more, then the card is removed, then all watchers see SlotGone. It
+// returns when the socket file is gone and no connection is served any more; further calls do nothing.
 func (r *Reader) Close() error {
 	r.mu.Lock()
 	if r.closed {
