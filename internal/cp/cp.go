@@ -37,9 +37,7 @@ type Config struct {
 	DNS       []netip.Addr // where the AP names none
 	Policy    *egress.Policy
 
-	Line *ptylink.LinkConfig // nil: no AP
-	// Network asks the AP for the network of method 1; it needs a Line.
-	AskNetwork bool
+	Line *ptylink.LinkConfig // nil: no AP; method 1 then asks nobody for the network
 
 	Log   *slog.Logger
 	Trace *trace.Stream
@@ -220,10 +218,7 @@ func (c *CP) routes() *bip.Table {
 	t := &bip.Table{Rules: c.cfg.Rules, Method1: kernel}
 	if c.link != nil {
 		line := &lineBearer{link: c.link, trace: c.cfg.Trace, kernelDNS: c.cfg.DNS}
-		t.Method2 = line
-		if c.cfg.AskNetwork {
-			kernel.Network = line.askNetwork
-		}
+		t.Method2, kernel.Network = line, line.askNetwork
 	}
 	return t
 }

@@ -1,0 +1,35 @@
+# Two commands do everything: `make demo` and `make test`.
+GO ?= go
+BIN := bin
+export CGO_ENABLED := 0
+
+.PHONY: build demo test race bench fuzz lint setup clean
+
+build:
+	$(GO) build -trimpath -o $(BIN)/ ./cmd/...
+
+# The main job: a software UICC downloads a file over BIP by both methods, in network namespaces.
+demo: setup build
+	$(BIN)/bipctl demo
+
+test: setup build
+	$(GO) test ./...
+
+# As test, with the race detector, which needs a C compiler.
+race: setup
+	CGO_ENABLED=1 $(GO) test -race ./...
+
+bench:
+	$(GO) test -run '^$$' -bench . -benchmem ./...
+
+lint:
+	@test -z "$$(gofmt -l .)" || { gofmt -l . ; echo "gofmt would change these files"; exit 1; }
+	$(GO) vet ./...
+	$(GO) tool staticcheck ./...
+
+# Installs what demo and test use, where apt and the right to run it are there; says what is missing otherwise.
+setup:
+	@sh scripts/setup
+
+clean:
+	rm -rf $(BIN)

@@ -1,0 +1,103 @@
+// Command apd is the application processor: it holds the network profiles and their credentials, answers the AT commands
+// of the communication processors on its lines, and makes the connections that they ask for.
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"bipd/ap"
+	"bipd/egress"
+	"bipd/internal/config"
+	"bipd/internal/control"
+	"bipd/internal/daemon"
+	"bipd/ptylink"
+	"bipd/ptylink/mux"
+	"bipd/trace"
+)
+
+func main() {
+	if err := command().Execute(); err != nil {
+		fmt.Fprintln(os.Stderr, "apd:", err)
+		os.Exit(1)
+	}
+}
+
+func command() *cobra.Command {
+	var file string
+	var check bool
+	cmd := &cobra.Command{
+		Use:   "apd",
+		Short: "Hold the network and make connections for bipd",
+		Long: `apd is the application processor of a two-processor terminal. It holds the
+network profiles with their credentials, answers the AT commands of bipd on
+serial lines, and makes the connections that bipd asks for on behalf of a UICC.`,
+		Args: cobra.NoArgs, SilenceUsage: true, SilenceErrors: true,
+		RunE: func(*cobra.Command, []string) error {
+			c, err := config.LoadApd(file)
+			if err != nil {
+				return err
+			}
+			profiles, err := config.LoadProfiles(c.Profiles)
+			if err != nil {
+				return fmt.Errorf("network profiles: %w", err)
+			}
+			if check {
+				fmt.Printf("%s: %d line(s), no fault found\n", file, len(c.Lines))
+				return nil
+			}
+			ctx, cancel := daemon.Context()
+			defer cancel()
+			return run(ctx, c, profiles, daemon.Logger(os.Stderr, c.Log))
+		},
+	}
+	cmd.Flags().StringVarP(&file, "config", "c", "/etc/apd/apd.toml", "configuration file")
+	cmd.Flags().BoolVar(&check, "check", false, "check the configuration and exit")
+	return cmd
+}
+
+// run serves all lines until ctx ends.
+func run(ctx context.Context, c *config.Apd, profiles *ap.Profiles, log *slog.Logger) error {
+	stream := &trace.Stream{Source: "apd"}
+	policy, err := egress.New(c.Egress.Rules, egress.HostAddrs)
+	if err != nil {
+		return err
+	}
+	processor := ap.New(ap.Config{Profiles: profiles, Policy: policy, DialTimeout: time.Duration(c.Proxy.ConnectTimeout), Log: log, Trace: stream})
+	var tasks []daemon.Task
+	for _, l := range c.Lines {
+		peer := ptylink.PeerConfig{
+			Name: l.Name,
+			Open: func(context.Context) (io.ReadWriteCloser, error) { return ptylink.OpenTTY(l.Path, ptylink.TTYConfig{}) },
+			Mux:  mux.Config{N1: l.N1, KeepAlive: time.Duration(l.KeepAlive), Log: log},
+			Log:  log,
+		}
+		tasks = append(tasks, daemon.Task{Name: "line " + l.Name, Run: func(ctx context.Context) error { return processor.ServeLine(ctx, peer) }})
+	}
+	if c.Control.Socket != "" {
+		tasks = append(tasks, daemon.Task{Name: "control", Run: func(ctx context.Context) error {
+			return control.Serve(ctx, c.Control.Socket, lines(c.Lines), stream)
+		}})
+	}
+	log.Info("apd is ready", "lines", len(c.Lines))
+	return daemon.RunTasks(ctx, tasks...)
+}
+
+// lines is what bipctl shows of an AP.
+type lines []config.APLine
+
+func (l lines) Cards() []control.Card {
+	var list []control.Card
+	for _, x := range l {
+		list = append(list, control.Card{Name: x.Name, Reader: x.Path, State: "line"})
+	}
+	return list
+}
+
+func (l lines) Channels() []control.Channel { return []control.Channel{} }

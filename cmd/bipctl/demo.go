@@ -1,0 +1,256 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"bipd/internal/control"
+	"bipd/internal/netbed"
+	"bipd/trace"
+)
+
+func demoCommand() *cobra.Command {
+	d := &demo{}
+	cmd := &cobra.Command{
+		Use:   "demo",
+		Short: "A software UICC downloads a file by both methods, in network namespaces",
+		Long: `demo makes three network namespaces, for the CP, the AP and the internet, runs
+bipd, apd and a web server (nginx where it is installed) in them, and has a
+software UICC download a file over the Bearer Independent Protocol: by method 1
+and by method 2, over HTTP and over HTTPS. It compares the SHA-256 of each
+download, shows the ladder of each method, and fails on any difference.
+
+It needs no root where the system lets users make user namespaces.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := netbed.Reexec(); err != nil {
+				return err
+			}
+			return d.run(cmd.Context())
+		},
+	}
+	cmd.Flags().StringVar(&d.bin, "bin", "", "directory of bipd and apd (default: that of bipctl)")
+	cmd.Flags().IntVar(&d.size, "size", 1<<20, "octets of the file")
+	cmd.Flags().StringVar(&d.html, "html", "", "write the ladders as HTML pages into this directory")
+	cmd.Flags().BoolVar(&d.keep, "keep", false, "keep the directory with configurations and logs")
+	return cmd
+}
+
+// demo is one run of the demonstration.
+type demo struct {
+	bin, html string
+	size      int
+	keep      bool
+
+	dir  string // configurations, logs and sockets
+	file []byte // what is downloaded
+	sum  [32]byte
+}
+
+// demoTime bounds the whole demonstration.
+const demoTime = 100 * time.Second
+
+func (d *demo) run(ctx context.Context) (err error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, demoTime, errors.New("the demonstration took too long"))
+	defer cancel()
+	if d.size < 1 || d.size > 256<<20 {
+		return fmt.Errorf("--size: %d is not 1 to %d octets", d.size, 256<<20)
+	}
+	if err := d.prepare(); err != nil {
+		return err
+	}
+	defer func() {
+		if d.keep || err != nil {
+			fmt.Println("configurations and logs are in", d.dir)
+		} else {
+			os.RemoveAll(d.dir)
+		}
+	}()
+	var results []result
+	for _, m := range []trace.Method{trace.Method1, trace.Method2} {
+		r, err := d.runMethod(ctx, m)
+		results = append(results, r...)
+		if err != nil {
+			if ctx.Err() != nil {
+				err = context.Cause(ctx)
+			}
+			return fmt.Errorf("%v: %w", m, err)
+		}
+	}
+	fmt.Println()
+	for _, r := range results {
+		fmt.Println(r)
+	}
+	return nil
+}
+
+// prepare finds the daemons and makes the directory and the file.
+func (d *demo) prepare() error {
+	if d.bin == "" {
+		exe, err := os.Executable()
+		if err != nil {
+			return err
+		}
+		d.bin = filepath.Dir(exe)
+	}
+	for _, name := range []string{"bipd", "apd"} {
+		if _, err := exec.LookPath(filepath.Join(d.bin, name)); err != nil {
+			return fmt.Errorf("%w (build it with: make)", err)
+		}
+	}
+	dir, err := os.MkdirTemp("", "bip-demo-")
+	if err != nil {
+		return err
+	}
+	d.dir = dir
+	d.file = make([]byte, d.size)
+	rand.Read(d.file)
+	d.sum = sha256.Sum256(d.file)
+	return nil
+}
+
+// runMethod makes the three hosts, runs the daemons and downloads over each scheme by one method.
+func (d *demo) runMethod(ctx context.Context, m trace.Method) ([]result, error) {
+	bed, err := netbed.New(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer bed.Close()
+	n, err := newNet(bed, m)
+	if err != nil {
+		return nil, err
+	}
+	dir := filepath.Join(d.dir, fmt.Sprintf("m%d", m))
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		return nil, err
+	}
+	web, err := startWeb(ctx, n.internet, dir, d.file)
+	if err != nil {
+		return nil, fmt.Errorf("web server: %w", err)
+	}
+	defer web.close()
+	fmt.Printf("\n%v: the UICC asks for http and https on %v; the server is %s\n", m, n.server, web.name)
+	if err := n.describe(os.Stdout); err != nil {
+		return nil, err
+	}
+	t, err := startTerminal(ctx, d.bin, dir, n)
+	if err != nil {
+		return nil, err
+	}
+	defer t.close()
+	var results []result
+	for _, scheme := range []string{"http", "https"} {
+		r, err := d.download(ctx, t, n, web, m, scheme)
+		if err != nil {
+			return results, errors.Join(fmt.Errorf("%s: %w", scheme, err), t.lastWords())
+		}
+		results = append(results, r)
+	}
+	return results, n.verify()
+}
+
+// download puts a card in that downloads the file once, and shows how.
+func (d *demo) download(ctx context.Context, t *terminalProcess, n *network, web *webServer, m trace.Method, scheme string) (result, error) {
+	rec, err := record(ctx, t.sockets()...)
+	if err != nil {
+		return result{}, err
+	}
+	r, err := runCard(ctx, cardJob{
+		reader: t.reader, method: m, scheme: scheme, server: n.server, roots: web.roots, size: d.size, sum: d.sum,
+	})
+	events := rec.stop()
+	if err != nil {
+		return r, err
+	}
+	if err := trace.CheckOrder(events, m, 1); err != nil {
+		return r, fmt.Errorf("the steps are not those of %v: %w", m, err)
+	}
+	html := ""
+	if d.html != "" {
+		html = filepath.Join(d.html, fmt.Sprintf("method%d-%s.html", m, scheme))
+	}
+	return r, writeLadders(steps(events), scheme == "http", html)
+}
+
+// result is one download.
+type result struct {
+	method trace.Method
+	scheme string
+	bytes  int
+	took   time.Duration
+}
+
+func (r result) String() string {
+	return fmt.Sprintf("%v  %-5s  %d bytes  %s  sha256 ok", r.method, r.scheme, r.bytes, rate(r.bytes, r.took))
+}
+
+func rate(bytes int, d time.Duration) string {
+	return fmt.Sprintf("%.1f kB/s", float64(bytes)/1000/max(d.Seconds(), 1e-6))
+}
+
+// recording keeps the events of the daemons.
+type recording struct {
+	cancel context.CancelFunc
+	wg     sync.WaitGroup
+	mu     sync.Mutex
+	events []trace.Event
+}
+
+// settle is how long a recording still waits for the last messages, which a closed channel exchanges with the server.
+const settle = 300 * time.Millisecond
+
+// record begins to keep the events of the daemons at the sockets. It returns once none can be missed.
+func record(ctx context.Context, sockets ...string) (*recording, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	r := &recording{cancel: cancel}
+	ready := make(chan error, 2*len(sockets))
+	for _, s := range sockets {
+		r.wg.Go(func() {
+			err := control.NewClient(s).Events(ctx, func() { ready <- nil }, func(e trace.Event) {
+				r.mu.Lock()
+				defer r.mu.Unlock()
+				r.events = append(r.events, e)
+			})
+			if err == nil {
+				err = errors.New("the daemon ended")
+			}
+			ready <- fmt.Errorf("%s: %w", s, err)
+		})
+	}
+	for range sockets {
+		if err := <-ready; err != nil {
+			cancel()
+			r.wg.Wait()
+			return nil, err
+		}
+	}
+	return r, nil
+}
+
+// stop ends the recording when nothing has happened for a while, and returns the events in order of time.
+func (r *recording) stop() []trace.Event {
+	count := func() int {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		return len(r.events)
+	}
+	for before, tries := -1, 0; before != count() && tries < 10; tries++ {
+		before = count()
+		time.Sleep(settle)
+	}
+	r.cancel()
+	r.wg.Wait()
+	slices.SortStableFunc(r.events, func(a, b trace.Event) int { return a.Time.Compare(b.Time) })
+	return r.events
+}

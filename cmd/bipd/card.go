@@ -1,0 +1,78 @@
+package main
+
+import (
+	"context"
+	"io"
+	"log/slog"
+	"strings"
+	"time"
+
+	"bipd/egress"
+	"bipd/internal/config"
+	"bipd/internal/cp"
+	"bipd/ptylink"
+	"bipd/ptylink/mux"
+	"bipd/trace"
+	"bipd/uicc"
+	"bipd/uicc/pcsc"
+	"bipd/uicc/vpcd"
+)
+
+// add puts together what one card needs: its reader, its line to the AP, its policy.
+func (d *terminal) add(c *config.Bipd, card config.Card, log *slog.Logger, stream *trace.Stream) (*cp.CP, error) {
+	reader, err := d.openReader(card, log)
+	if err != nil {
+		return nil, err
+	}
+	policy, err := egress.New(c.Egress.Rules, egress.HostAddrs)
+	if err != nil {
+		return nil, err
+	}
+	rules, err := c.Rules()
+	if err != nil {
+		return nil, err
+	}
+	cfg := cp.Config{
+		Name: card.Name, Reader: reader, PIN: card.PIN, LocalInfo: c.Terminal.LocalInfo(),
+		PollInterval: time.Duration(c.Terminal.PollInterval), BufferLimit: c.Terminal.BufferLimit,
+		ConnectTimeout: time.Duration(c.Terminal.ConnectTimeout), SendTimeout: time.Duration(c.Terminal.SendTimeout),
+		Rules: rules, Interface: c.Kernel.Interface, DNS: c.Kernel.DNS, Policy: policy, Log: log, Trace: stream,
+	}
+	if card.Line != nil {
+		if cfg.Line, err = lineConfig(card, log); err != nil {
+			return nil, err
+		}
+	}
+	unit := cp.New(cfg)
+	d.units = append(d.units, unit)
+	return unit, nil
+}
+
+func (d *terminal) openReader(card config.Card, log *slog.Logger) (uicc.Reader, error) {
+	kind, name, _ := strings.Cut(card.Reader, ":")
+	if kind == "pcsc" {
+		return pcsc.New(name, pcsc.Config{Log: log})
+	}
+	r, err := vpcd.Listen(vpcd.Config{Name: card.Reader, Listen: name, Log: log})
+	if err != nil {
+		return nil, err
+	}
+	d.closers = append(d.closers, r.Close)
+	return r, nil
+}
+
+// lineConfig is the line to the AP over a pseudo terminal, which is made anew each time the line comes up.
+func lineConfig(card config.Card, log *slog.Logger) (*ptylink.LinkConfig, error) {
+	mode, err := card.Line.FileMode()
+	if err != nil {
+		return nil, err
+	}
+	pty := ptylink.PTYConfig{Link: card.Line.Path, Mode: mode, Group: card.Line.Group}
+	return &ptylink.LinkConfig{
+		Name:  card.Name,
+		Open:  func(context.Context) (io.ReadWriteCloser, error) { return ptylink.OpenPTY(pty) },
+		NoMux: !card.Line.Multiplexer,
+		Mux:   mux.Config{N1: card.Line.N1, KeepAlive: time.Duration(card.Line.KeepAlive), Log: log},
+		Log:   log,
+	}, nil
+}
