@@ -57,7 +57,7 @@ func readMessage(r io.Reader) ([]byte, error) {
 // link is the connection of a card. One goroutine runs receive; another one asks.
 type link struct {
 	conn    net.Conn
-	replies chan []byte   // from receive; holds at most one
+	replies chan []byte   // from receive; holds a late response and an ATR
 	done    chan struct{} // closed by end
 
 	// unanswered says that a response never came: it may still come, and only a reset is of use. It belongs to the one
@@ -69,7 +69,7 @@ type link struct {
 }
 
 func newLink(conn net.Conn) *link {
-	return &link{conn: conn, replies: make(chan []byte, 1), done: make(chan struct{})}
+	return &link{conn: conn, replies: make(chan []byte, 2), done: make(chan struct{})}
 }
 
 // end closes the link. The first cause counts.
@@ -101,7 +101,7 @@ func (l *link) cause() error {
 }
 
 // receive reads until the link ends. It never waits for the one who asks, so that it notices at any time that the
-// card leaves: a card that sends a message while the last one lies unread is thrown out.
+// card leaves: a card that sends more than there can be answers outstanding is thrown out.
 func (l *link) receive() {
 	r := bufio.NewReader(l.conn)
 	for {
@@ -170,10 +170,13 @@ func (l *link) reply(ctx context.Context, timeout <-chan time.Time) ([]byte, err
 	}
 }
 
-// discard drops a message that lies unread.
+// discard drops what lies unread.
 func (l *link) discard() {
-	select {
-	case <-l.replies:
-	default:
+	for {
+		select {
+		case <-l.replies:
+		default:
+			return
+		}
 	}
 }
