@@ -1,0 +1,76 @@
+package ap
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+
+	"bipd/egress"
+	"bipd/ptylink/at"
+)
+
+// DialFunc makes a connection; network is "tcp" or "udp", iface the interface to bind to, if any.
+type DialFunc func(ctx context.Context, network, iface string, dst netip.AddrPort) (net.Conn, error)
+
+// dialKernel dials through the host's stack, in the network namespace of the process.
+func dialKernel(ctx context.Context, network, iface string, dst netip.AddrPort) (net.Conn, error) {
+	var d net.Dialer
+	if iface != "" {
+		d.Control = func(_, _ string, c syscall.RawConn) error { return bindToDevice(c, iface) }
+	}
+	return d.DialContext(ctx, network, dst.String())
+}
+
+// bindToDevice keeps a socket on one interface, whatever the routing table prefers.
+func bindToDevice(c syscall.RawConn, iface string) error {
+	var err error
+	if ctlErr := c.Control(func(fd uintptr) { err = unix.BindToDevice(int(fd), iface) }); ctlErr != nil {
+		return ctlErr
+	}
+	return os.NewSyscallError("bind to interface "+iface, err)
+}
+
+// connect makes a connection for a card, if the egress policy lets it and there is a network. The policy comes first: its
+// answer does not depend on the network.
+func (a *AP) connect(ctx context.Context, card, network string, dst netip.AddrPort, p Profile) (net.Conn, error) {
+	dst = netip.AddrPortFrom(dst.Addr().Unmap(), dst.Port())
+	if err := a.cfg.Policy.Check(card, network, dst); err != nil {
+		return nil, err
+	}
+	status, err := a.cfg.Network.Status(ctx, p.Interface)
+	if err != nil {
+		return nil, err
+	}
+	if !status.Up {
+		return nil, fmt.Errorf("%w: %s", at.ErrNoService, status.Reason)
+	}
+	return a.cfg.Dial(ctx, network, p.Interface, dst)
+}
+
+// cmeOf is the answer to the CP for a connection that could not be made, or that broke.
+func cmeOf(err error) at.CMEError {
+	var cme at.CMEError
+	var timeout net.Error
+	switch {
+	case errors.As(err, &cme):
+		return cme
+	case errors.As(err, new(*egress.Denied)):
+		return at.ErrPolicy
+	case errors.Is(err, unix.ECONNREFUSED), errors.Is(err, unix.ECONNRESET), errors.Is(err, unix.EPIPE):
+		return at.ErrRefused
+	case errors.Is(err, unix.ENETDOWN), errors.Is(err, unix.ENODEV):
+		return at.ErrNoService
+	case errors.Is(err, unix.EHOSTUNREACH), errors.Is(err, unix.ENETUNREACH), errors.Is(err, unix.EHOSTDOWN),
+		errors.Is(err, unix.EADDRNOTAVAIL), errors.Is(err, unix.EACCES), errors.Is(err, unix.EPERM):
+		return at.ErrUnreachable // EACCES and EPERM: a prohibiting route or the firewall
+	case errors.Is(err, context.DeadlineExceeded), errors.As(err, &timeout) && timeout.Timeout():
+		return at.ErrConnectTimeout
+	}
+	return at.ErrUnknown
+}

@@ -1,0 +1,157 @@
+package ap
+
+import (
+	"context"
+	"log/slog"
+	"net"
+	"sync"
+	"time"
+
+	"bipd/ptylink"
+	"bipd/ptylink/at"
+	"bipd/trace"
+)
+
+// openWait is how long AT%WEBOPCH waits for its DLC, which the CP opens before the command.
+const openWait = time.Second
+
+// line is one CP.
+type line struct {
+	ap      *AP
+	name    string
+	log     *slog.Logger
+	notify  func(string)
+	running sync.WaitGroup // connections, until their sockets are closed
+
+	mu     sync.Mutex
+	slots  [ptylink.MaxChannel + 1]slot // by channel; 0 is unused
+	opened chan struct{}                // closed and renewed when a DLC was opened
+}
+
+// slot is the state of one channel:
+//
+//	empty --CP opens the DLC--> dlc --AT%WEBOPCH--> conn --either end closes--> empty
+//
+// A DLC that is opened anew replaces whatever is there, for the CP has closed it.
+type slot struct {
+	dlc  *dlc  // open, no connection yet
+	conn *conn // connecting or connected
+}
+
+func newLine(a *AP, name string) *line {
+	return &line{ap: a, name: name, log: a.log.With("line", name), opened: make(chan struct{})}
+}
+
+// accept takes the DLCs of channel n as the CP opens them.
+func (l *line) accept(ctx context.Context, n int, channel func(context.Context, int) (net.Conn, error)) {
+	for {
+		c, err := channel(ctx, n)
+		if err != nil {
+			if ctx.Err() == nil {
+				l.log.Error("channel cannot be accepted", "channel", n, "err", err)
+			}
+			return
+		}
+		d := l.watch(c)
+		l.mu.Lock()
+		old := l.slots[n]
+		l.slots[n] = slot{dlc: d}
+		close(l.opened)
+		l.opened = make(chan struct{})
+		l.mu.Unlock()
+		if old.dlc != nil {
+			old.dlc.Close()
+		}
+		if old.conn != nil {
+			old.conn.abort(errReopened)
+		}
+	}
+}
+
+// take puts c in the place of the channel's DLC, which it gets.
+func (l *line) take(ctx context.Context, c *conn) error {
+	timer := time.NewTimer(openWait)
+	defer timer.Stop()
+	for {
+		l.mu.Lock()
+		s, opened := &l.slots[c.channel], l.opened
+		switch {
+		case s.conn != nil:
+			l.mu.Unlock()
+			return at.ErrChannelBusy
+		case s.dlc != nil && !s.dlc.over():
+			c.dlc, s.dlc, s.conn = s.dlc, nil, c
+			l.running.Add(1)
+			l.mu.Unlock()
+			return nil
+		}
+		l.mu.Unlock()
+		select {
+		case <-opened:
+		case <-timer.C:
+			return at.ErrNoChannel
+		case <-ctx.Done():
+			return at.ErrNoChannel
+		}
+	}
+}
+
+// free makes room for the channel's next connection, if c still has the place.
+func (l *line) free(c *conn) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.slots[c.channel].conn == c {
+		l.slots[c.channel].conn = nil
+	}
+}
+
+// sweep looks for connections that cannot end by themselves.
+func (l *line) sweep(ctx context.Context) {
+	ticker := time.NewTicker(l.ap.cfg.Linger)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ticker.C:
+		case <-ctx.Done():
+			return
+		}
+		for n := 1; n <= ptylink.MaxChannel; n++ {
+			if c := l.connOf(n); c != nil {
+				c.sweep()
+			}
+		}
+	}
+}
+
+// connOf is the connection of a channel, nil for none.
+func (l *line) connOf(n int) *conn {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.slots[n].conn
+}
+
+// drop ends all there is on the line.
+func (l *line) drop(cause error) {
+	l.mu.Lock()
+	slots := l.slots
+	for n := range l.slots {
+		l.slots[n] = slot{}
+	}
+	l.mu.Unlock()
+	for _, s := range slots {
+		if s.dlc != nil {
+			s.dlc.Close()
+		}
+		if s.conn != nil {
+			s.conn.abort(cause)
+		}
+	}
+}
+
+// emit puts the line's name into the event.
+func (l *line) emit(e trace.Event) {
+	if l.ap.cfg.Trace.Wanted() {
+		e.Card = l.name
+		l.ap.cfg.Trace.Emit(e)
+	}
+}

@@ -1,0 +1,126 @@
+package ap
+
+import (
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+)
+
+func TestProfiles(t *testing.T) {
+	ps, err := NewProfiles([]Profile{{Name: "Internet.Example"}, {Name: "m2m", AccessPoint: "apn", PDPType: "IPV6", Default: true}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for nan, want := range map[string]string{
+		"internet.example": "Internet.Example", "INTERNET.EXAMPLE": "Internet.Example", "M2M": "m2m", "": "m2m", "internet": "m2m",
+	} {
+		if p, ok := ps.Lookup(nan); !ok || p.Name != want {
+			t.Errorf("%q gives %+v, %v, want %s", nan, p, ok, want)
+		}
+	}
+	if p, _ := ps.Lookup("internet.example"); p.AccessPoint != "Internet.Example" || p.PDPType != "IP" {
+		t.Errorf("defaults are not filled in: %+v", p)
+	}
+	if p, _ := ps.Lookup("m2m"); p.AccessPoint != "apn" || p.PDPType != "IPV6" {
+		t.Errorf("values are not kept: %+v", p)
+	}
+}
+
+// Without a default an empty or unknown name has no profile.
+func TestNoDefaultProfile(t *testing.T) {
+	ps, err := NewProfiles([]Profile{{Name: "one"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, ps := range []*Profiles{ps, nil, {}} {
+		for _, nan := range []string{"", "two"} {
+			if p, ok := ps.Lookup(nan); ok {
+				t.Errorf("%q gives %+v", nan, p)
+			}
+		}
+	}
+}
+
+func TestProfileValidation(t *testing.T) {
+	addr := netip.MustParseAddr("192.0.2.53")
+	for _, c := range []struct {
+		list []Profile
+		want []string
+	}{
+		{[]Profile{{}}, []string{"profile 1", "name"}},
+		{[]Profile{{Name: "a"}, {Name: "b", PDPType: "PPP"}}, []string{"profile 2", `"b"`, "pdp_type", "PPP"}},
+		{[]Profile{{Name: "a"}, {Name: "A"}}, []string{"profile 2", "name"}},
+		{[]Profile{{Name: "a", Default: true}, {Name: "b", Default: true}}, []string{"profile 2", "default", `"a"`}},
+		{[]Profile{{Name: strings.Repeat("a", 101)}}, []string{"name", "100"}},
+		{[]Profile{{Name: "a", AccessPoint: "x\ry"}}, []string{"access_point"}},
+		{[]Profile{{Name: "a", User: strings.Repeat("u", 65)}}, []string{"user", "64"}},
+		{[]Profile{{Name: "a", Password: "s3cret\n"}}, []string{"password"}},
+		{[]Profile{{Name: "a", Interface: "wlan0/1"}}, []string{"interface", "wlan0/1"}},
+		{[]Profile{{Name: "a", Interface: "interface-too-lg"}}, []string{"interface"}},
+		{[]Profile{{Name: "a", DNS: []netip.Addr{addr, addr, addr}}}, []string{"dns", "3"}},
+		{[]Profile{{Name: "a", DNS: []netip.Addr{{}}}}, []string{"dns"}},
+		{[]Profile{{Name: "a", DNS: []netip.Addr{netip.MustParseAddr("fe80::1%eth0")}}}, []string{"dns", "fe80::1%eth0"}},
+		{[]Profile{{Name: "a", MTU: 575}}, []string{"mtu", "575"}},
+		{[]Profile{{Name: "a", MTU: 65536}}, []string{"mtu"}},
+	} {
+		_, err := NewProfiles(c.list)
+		if err == nil {
+			t.Errorf("%+v: no error", c.list)
+			continue
+		}
+		for _, w := range c.want {
+			if !strings.Contains(err.Error(), w) {
+				t.Errorf("%+v: error %q lacks %q", c.list, err, w)
+			}
+		}
+		if strings.Contains(err.Error(), "s3cret") {
+			t.Errorf("error %q has the password", err)
+		}
+	}
+}
+
+func TestPasswordIsNotPrinted(t *testing.T) {
+	ps, err := NewProfiles([]Profile{{Name: "a", Password: "s3cret", Default: true}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, _ := ps.Lookup("a")
+	for _, s := range []string{fmt.Sprint(p), fmt.Sprintf("%+v %#v %q", p, p, p.Password)} {
+		if strings.Contains(s, "s3cret") {
+			t.Errorf("printed: %s", s)
+		}
+	}
+}
+
+func TestCheckFileMode(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "profiles.toml")
+	if err := CheckFileMode(path); err == nil || !strings.Contains(err.Error(), path) {
+		t.Errorf("missing file: %v", err)
+	}
+	if err := os.WriteFile(path, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for mode, ok := range map[os.FileMode]bool{0o600: true, 0o400: true, 0o640: false, 0o604: false, 0o620: false, 0o601: false, 0o777: false} {
+		if err := os.Chmod(path, mode); err != nil {
+			t.Fatal(err)
+		}
+		err := CheckFileMode(path)
+		if ok != (err == nil) {
+			t.Errorf("mode %#o: %v", mode, err)
+		}
+		if err != nil && (!strings.Contains(err.Error(), fmt.Sprintf("%#o", mode)) || !strings.Contains(err.Error(), "chmod 600 "+path)) {
+			t.Errorf("mode %#o: error %q does not say the mode and what to do", mode, err)
+		}
+	}
+	fifo := filepath.Join(t.TempDir(), "fifo")
+	if err := syscall.Mkfifo(fifo, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := CheckFileMode(fifo); err == nil || !strings.Contains(err.Error(), "regular") {
+		t.Errorf("fifo: %v", err)
+	}
+}
