@@ -1,7 +1,5 @@
 package softuicc
 
-import "slices"
-
 // Status words (ETSI TS 102 221 clause 10.2.1).
 const (
 	swOK             uint16 = 0x9000
@@ -203,7 +201,7 @@ func (c *Card) getResponse(m *command, pending []byte) answer {
 		c.run.pending = pending
 		return status(swExactLength | uint16(len(pending)&0xFF))
 	}
-	a := answer{data: slices.Clone(pending[:m.le()]), sw: swOK}
+	a := answer{data: pending[:m.le()], sw: swOK}
 	if rest := pending[m.le():]; len(rest) > 0 {
 		a.sw = c.later(rest).sw
 	}

@@ -197,7 +197,8 @@ func (c *Card) transmit(ctx context.Context, gone <-chan struct{}, capdu []byte)
 	if a.hold {
 		c.judge.answered(a.sw)
 	}
-	return append(a.data[:len(a.data):len(a.data)], byte(a.sw>>8), byte(a.sw)), nil
+	rapdu := append(make([]byte, 0, len(a.data)+2), a.data...) // the caller's own
+	return append(rapdu, byte(a.sw>>8), byte(a.sw)), nil
 }
 
 // usable tells why the card cannot take an APDU. The caller holds mu.

@@ -1,7 +1,5 @@
 package softuicc
 
-import "slices"
-
 // target is the file that a READ means: by short file identifier, which makes it current, or the current one.
 func (c *Card) target(sfi byte, bySFI bool) (*file, uint16) {
 	if bySFI {
@@ -46,7 +44,7 @@ func (c *Card) readBinary(m *command) answer {
 	if m.le() > len(rest) {
 		return status(swExactLength | uint16(len(rest)&0xFF))
 	}
-	return answer{data: slices.Clone(rest[:m.le()]), sw: swOK}
+	return answer{data: rest[:m.le()], sw: swOK}
 }
 
 // readRecord answers READ RECORD (ETSI TS 102 221 clause 11.1.5).
@@ -82,7 +80,7 @@ func (c *Card) readRecord(m *command) answer {
 	if n < 1 || n > len(f.records) {
 		return status(swRecordNotFound)
 	}
-	a := outgoing(m, slices.Clone(f.records[n-1]))
+	a := outgoing(m, f.records[n-1])
 	if a.sw == swOK && mode != 0x04 {
 		c.run.record = n
 	}
