@@ -192,18 +192,30 @@ func (c *Client) transact(ctx context.Context, p *pending, line string) error {
 	if err := c.write(ctx, line+"\r", line); err != nil {
 		return c.failure(ctx, p.name, err)
 	}
+	var late error
 	select {
 	case out := <-p.final:
-		c.unsure = errors.Is(out.err, ErrBabble)
-		if p.last && out.err == nil {
-			p.final <- out // for Switch
-		}
-		return out.err
+		return c.finish(p, out)
 	case <-ctx.Done():
-		return timeout(ctx, p.name)
+		late = timeout(ctx, p.name)
 	case <-c.done:
-		return c.err
+		late = c.err
 	}
+	select {
+	case out := <-p.final: // it came first: reading ends right behind the OK of Switch
+		return c.finish(p, out)
+	default:
+		return late
+	}
+}
+
+// finish takes the final result code.
+func (c *Client) finish(p *pending, out outcome) error {
+	c.unsure = errors.Is(out.err, ErrBabble)
+	if p.last && out.err == nil {
+		p.final <- out // for Switch
+	}
+	return out.err
 }
 
 // sync is Sync with the turn taken.
@@ -257,7 +269,7 @@ func (c *Client) write(ctx context.Context, octets, line string) error {
 	if c.cfg.Trace != nil {
 		c.cfg.Trace(false, line)
 	}
-	_, err := writeContext(ctx, c.rw, []byte(octets))
+	_, err := WriteContext(ctx, c.rw, []byte(octets))
 	return err
 }
 

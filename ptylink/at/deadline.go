@@ -18,8 +18,9 @@ func interrupt(rw io.ReadWriter) {
 	}
 }
 
-// writeContext writes b, giving up when ctx ends if rw has write deadlines. n < len(b) means that the line was cut.
-func writeContext(ctx context.Context, rw io.Writer, b []byte) (n int, err error) {
+// WriteContext writes b, giving up with the cause of ctx when that ends, if rw has write deadlines: then n < len(b) octets
+// are written. It leaves no deadline behind.
+func WriteContext(ctx context.Context, rw io.Writer, b []byte) (n int, err error) {
 	d, ok := rw.(interface{ SetWriteDeadline(time.Time) error })
 	if !ok {
 		return rw.Write(b)

@@ -1,0 +1,327 @@
+package ptylink
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"net"
+	"net/netip"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"bipd/ptylink/at"
+	"bipd/ptylink/mux"
+)
+
+const testTime = 30 * time.Second // longer than anything that works takes
+
+// checkGoroutines fails the test if it leaves goroutines behind.
+func checkGoroutines(t *testing.T) {
+	t.Helper()
+	before := runtime.NumGoroutine()
+	t.Cleanup(func() {
+		for end := time.Now().Add(5 * time.Second); runtime.NumGoroutine() > before; {
+			if time.Now().After(end) {
+				buf := make([]byte, 1<<20)
+				t.Fatalf("%d goroutines before, %d after:\n%s", before, runtime.NumGoroutine(), buf[:runtime.Stack(buf, true)])
+			}
+			time.Sleep(time.Millisecond)
+		}
+	})
+}
+
+type open func(context.Context) (io.ReadWriteCloser, error)
+
+// ends is a line as both ends open it. crash closes what was opened last, as the kernel does for a process that died.
+type ends struct {
+	cp, ap *end
+}
+
+type end struct {
+	open open
+
+	mu   sync.Mutex
+	last io.Closer
+}
+
+func (e *end) Open(ctx context.Context) (io.ReadWriteCloser, error) {
+	l, err := e.open(ctx)
+	if err == nil {
+		e.mu.Lock()
+		e.last = l
+		e.mu.Unlock()
+	}
+	return l, err
+}
+
+func (e *end) crash() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.last != nil {
+		e.last.Close()
+	}
+}
+
+// lines are the kinds of line that the tests run on.
+var lines = map[string]func(*testing.T) *ends{"pipe": pipeEnds, "pty": ptyEnds, "uart": uartEnds}
+
+func eachLine(t *testing.T, test func(t *testing.T, e *ends)) {
+	for name, make := range lines {
+		t.Run(name, func(t *testing.T) {
+			checkGoroutines(t)
+			test(t, make(t))
+		})
+	}
+}
+
+// pipeEnds: each time the CP opens the line it is a new net.Pipe, whose other end the AP gets.
+func pipeEnds(*testing.T) *ends {
+	far := make(chan net.Conn, 1)
+	return &ends{
+		cp: &end{open: func(context.Context) (io.ReadWriteCloser, error) {
+			a, b := net.Pipe()
+			select {
+			case old := <-far: // the AP did not come for it
+				old.Close()
+			default:
+			}
+			far <- b
+			return a, nil
+		}},
+		ap: &end{open: func(ctx context.Context) (io.ReadWriteCloser, error) {
+			select {
+			case c := <-far:
+				return c, nil
+			case <-ctx.Done():
+				return nil, ctx.Err()
+			}
+		}},
+	}
+}
+
+// ptyEnds: the CP holds the master of a pty, the AP opens the slave by the symbolic link.
+func ptyEnds(t *testing.T) *ends {
+	link := filepath.Join(t.TempDir(), "line")
+	return &ends{
+		cp: &end{open: func(context.Context) (io.ReadWriteCloser, error) { return OpenPTY(PTYConfig{Link: link}) }},
+		ap: &end{open: func(context.Context) (io.ReadWriteCloser, error) { return OpenTTY(link, TTYConfig{}) }},
+	}
+}
+
+// uartEnds: two ptys with their masters joined, so that neither end sees the other's hangup.
+func uartEnds(t *testing.T) *ends {
+	var ptys [2]*PTY
+	for i := range ptys {
+		p, err := OpenPTY(PTYConfig{})
+		if err != nil {
+			t.Skipf("no pty here: %v", err)
+		}
+		ptys[i] = p
+	}
+	var wires sync.WaitGroup
+	for i := range ptys {
+		wires.Go(func() { wire(ptys[1-i], ptys[i]) })
+	}
+	t.Cleanup(func() {
+		ptys[0].Close()
+		ptys[1].Close()
+		wires.Wait()
+	})
+	tty := func(i int) *end {
+		return &end{open: func(context.Context) (io.ReadWriteCloser, error) {
+			return OpenTTY(ptys[i].Slave(), TTYConfig{Speed: 115200, RTSCTS: true})
+		}}
+	}
+	return &ends{cp: tty(0), ap: tty(1)}
+}
+
+// wire copies from one master to the other until one is closed. What arrives while nobody has the line open is lost.
+func wire(to, from *PTY) {
+	buf := make([]byte, 4096)
+	for {
+		n, err := from.Read(buf)
+		if errors.Is(err, ErrHangup) {
+			if from.pause(2*time.Millisecond) != nil {
+				return
+			}
+			continue
+		}
+		if err != nil {
+			return
+		}
+		if open, err := to.look(); err != nil {
+			return
+		} else if open {
+			_ = to.SetWriteDeadline(time.Now().Add(time.Second))
+			if _, err := to.Write(buf[:n]); errors.Is(err, net.ErrClosed) {
+				return
+			}
+		}
+	}
+}
+
+// fast are multiplexer settings that notice a dead end soon.
+var fast = mux.Config{N1: 256, T1: 100 * time.Millisecond, KeepAlive: 200 * time.Millisecond}
+
+// cp is a running Link with what it told.
+type cp struct {
+	*Link
+	up, down    chan error
+	unsolicited chan string
+	stop        func()
+}
+
+func startCP(t *testing.T, cfg LinkConfig) *cp {
+	t.Helper()
+	c := &cp{up: make(chan error, 100), down: make(chan error, 100), unsolicited: make(chan string, 100)}
+	cfg.Name = "test"
+	cfg.Log = slog.New(slog.NewTextHandler(testLog{t}, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	cfg.State = func(up bool, err error) {
+		if up {
+			c.up <- err
+		} else {
+			c.down <- err
+		}
+	}
+	cfg.Unsolicited = func(l string) { c.unsolicited <- l }
+	if cfg.Mux == (mux.Config{}) {
+		cfg.Mux = fast
+	}
+	c.Link = NewLink(cfg)
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- c.Run(ctx) }()
+	c.stop = sync.OnceFunc(func() {
+		cancel()
+		select {
+		case err := <-done:
+			if err != nil {
+				t.Errorf("Link.Run: %v", err)
+			}
+		case <-time.After(testTime):
+			t.Error("Link.Run does not end with its context")
+		}
+	})
+	t.Cleanup(c.stop)
+	return c
+}
+
+// ap is a running Peer.
+type ap struct {
+	*Peer
+	down chan error
+	stop func()
+}
+
+func startAP(t *testing.T, cfg PeerConfig, handlers map[string]at.HandlerFunc) *ap {
+	t.Helper()
+	a := &ap{down: make(chan error, 100)}
+	cfg.Name = "test"
+	cfg.Log = slog.New(slog.NewTextHandler(testLog{t}, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	cfg.Down = func(err error) { a.down <- err }
+	if cfg.Mux == (mux.Config{}) {
+		cfg.Mux = fast
+	}
+	a.Peer = NewPeer(cfg)
+	for name, h := range handlers {
+		a.Handle(name, h)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- a.Run(ctx) }()
+	a.stop = sync.OnceFunc(func() {
+		cancel()
+		select {
+		case err := <-done:
+			if err != nil {
+				t.Errorf("Peer.Run: %v", err)
+			}
+		case <-time.After(testTime):
+			t.Error("Peer.Run does not end with its context")
+		}
+	})
+	t.Cleanup(a.stop)
+	return a
+}
+
+// testLog writes a program's log into the test's.
+type testLog struct{ t *testing.T }
+
+func (l testLog) Write(p []byte) (int, error) {
+	l.t.Log(strings.TrimSpace(string(p)))
+	return len(p), nil
+}
+
+// await takes the next of an event.
+func await[T any](t *testing.T, what string, c <-chan T) T {
+	t.Helper()
+	select {
+	case v := <-c:
+		return v
+	case <-time.After(testTime):
+		t.Fatalf("waited %v for: %s", testTime, what)
+		panic("unreachable")
+	}
+}
+
+func within(t *testing.T, d time.Duration) context.Context {
+	ctx, cancel := context.WithTimeout(context.Background(), d)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+var testNet = NetPar{PDPType: "IPV4V6", AccessPoint: "inter.net", User: "us\"er", Password: "pa\\ss;\"word", Interface: "wlan0",
+	DNS: []netip.Addr{netip.MustParseAddr("192.0.2.53"), netip.MustParseAddr("2001:db8::53")}, MTU: 1400}
+
+// testHandlers are an AP's commands as the tests need them.
+func testHandlers() map[string]at.HandlerFunc {
+	return map[string]at.HandlerFunc{
+		"%GETNET": func(_ context.Context, c at.Command) ([]string, error) {
+			ch, _, nan, err := ParseGetNet(c)
+			if err != nil {
+				return nil, err
+			}
+			if nan == "none" {
+				return nil, at.ErrNoService
+			}
+			n := testNet
+			n.Channel = ch
+			return n.Lines()
+		},
+		"%WEBOPCH": func(ctx context.Context, c at.Command) ([]string, error) {
+			w, err := ParseWebOpen(c)
+			switch {
+			case err != nil:
+				return nil, err
+			case w.Remote.Port() == 1:
+				return nil, at.ErrRefused
+			case w.Remote.Port() == 2: // hangs
+				<-ctx.Done()
+				return nil, ctx.Err()
+			}
+			return WebOpenedLines(w.Channel, netip.AddrPortFrom(netip.MustParseAddr("192.0.2.7"), 40000))
+		},
+		"%WEBCLCH": func(_ context.Context, c at.Command) ([]string, error) {
+			w, err := ParseWebClose(c)
+			if err == nil && w.Channel == 7 {
+				err = at.ErrNoChannel
+			}
+			return nil, err
+		},
+		"%WEBLSTN": func(_ context.Context, c at.Command) ([]string, error) {
+			_, err := ParseWebListen(c)
+			return nil, err
+		},
+		"%NETSTAT": func(_ context.Context, c at.Command) ([]string, error) {
+			if c.Form != at.Read {
+				return nil, at.ErrNotSupported
+			}
+			return NetStat{Access: AccessWLAN, Up: true, Interface: "wlan0"}.Lines()
+		},
+	}
+}

@@ -1,0 +1,15 @@
+// Package ptylink is the serial line between the communication processor (CP) and the application processor (AP): a pty
+// pair on one box, a UART between two. It brings the line up at both ends (Link at the CP, Peer at the AP), starts the
+// multiplexer on it, brings it back after the other end was restarted, and spells the commands of the line once for both.
+//
+// The line starts in AT mode. AT+CMUX (3GPP TS 27.007 5.7) starts the multiplexer of 3GPP TS 27.010: DLC 0 is control, DLC
+// 1 carries AT, DLC 1+n carries BIP channel n (1..7).
+//
+// # Restart of one end
+//
+// On a pty the kernel tells: the other end reads the end of the file. On a UART nobody does, and the end that was not
+// restarted may still be in the other mode. So each end that opens a line in AT mode sends what closes a multiplexer (CLD,
+// then DISC on DLCI 0, in both options, then CR; see closeDown): the AP once as it opens the line, the CP whenever AT gets no
+// answer. A multiplexer ends by it in order; an AT server or client drops the octets as a line that is no line. If that is
+// lost too, the keep-alive of either multiplexer ends it some seconds later.
+package ptylink

@@ -1,0 +1,220 @@
+package ptylink
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"bipd/ptylink/at"
+	"bipd/ptylink/mux"
+)
+
+// dlcAT is the DLC that carries AT; DLC dlcAT+n carries channel n.
+const dlcAT = 1
+
+const (
+	wakeTime    = 15 * time.Second       // a line on which AT gets no answer is then closed and opened anew
+	firstWake   = 500 * time.Millisecond // before the other end's multiplexer is closed, doubled each time
+	longestWake = 2 * time.Second
+	stepTime    = 5 * time.Second // for each other step of bringing the line up
+)
+
+var errEnded = errors.New("ptylink: the other end has closed the multiplexer")
+
+// session is one life of the line at the CP.
+type session struct {
+	line   io.ReadWriteCloser // the multiplexer's once that is there
+	client *at.Client
+	mux    *mux.Mux // nil without multiplexer
+}
+
+// bringUp opens the line and makes it ready: AT until the AP answers, ATE0, AT+CMEE=1, AT+CMUX.
+func (l *Link) bringUp(ctx context.Context) (_ *session, err error) {
+	line, err := l.cfg.Open(ctx)
+	if err != nil {
+		return nil, err
+	}
+	s := &session{line: line}
+	defer func() {
+		if err != nil {
+			s.close()
+		}
+	}()
+	if w, ok := line.(interface{ WaitPeer(context.Context) error }); ok {
+		if err := w.WaitPeer(ctx); err != nil {
+			return nil, err
+		}
+	}
+	s.client = l.newClient(line)
+	if err := l.wake(ctx, s); err != nil {
+		return nil, err
+	}
+	if err := prepare(ctx, s.client); err != nil {
+		return nil, err
+	}
+	if !l.cfg.NoMux {
+		err = l.startMux(ctx, s)
+	}
+	return s, err
+}
+
+func (l *Link) newClient(rw io.ReadWriter) *at.Client {
+	return at.NewClient(rw, at.ClientConfig{
+		Unsolicited: func(line string) {
+			// Without a name it is noise or a modem's boot message.
+			if l.cfg.Unsolicited != nil && at.ResultName(line) != "" {
+				l.cfg.Unsolicited(line)
+			}
+		},
+		Answers: map[string]string{nameGetNet: nameNetPar},
+		Trace:   tracer(l.cfg.Tap),
+		Log:     l.log,
+	})
+}
+
+// wake sends AT until the AP answers. An AP that does not may still have the multiplexer of an earlier CP: close it.
+func (l *Link) wake(ctx context.Context, s *session) error {
+	ctx, cancel := context.WithTimeout(ctx, wakeTime)
+	defer cancel()
+	for wait := firstWake; ; wait = min(2*wait, longestWake) {
+		try, cancel := context.WithTimeout(ctx, wait)
+		err := s.client.Sync(try)
+		cancel()
+		if err == nil || ctx.Err() != nil || s.client.Err() != nil {
+			return err
+		}
+		send, cancel := context.WithTimeout(ctx, wait)
+		_, err = at.WriteContext(send, s.line, []byte(closeDown(mux.Initiator)))
+		cancel()
+		if err != nil && send.Err() == nil {
+			return err
+		}
+	}
+}
+
+// prepare sets an AT server to what a machine wants: no echo, errors by number.
+func prepare(ctx context.Context, c *at.Client) error {
+	for _, cmd := range []at.Command{
+		{Name: "E", Form: at.Set, Args: []at.Arg{at.Num(0)}},
+		{Name: "+CMEE", Form: at.Set, Args: []at.Arg{at.Num(1)}},
+	} {
+		step, cancel := context.WithTimeout(ctx, stepTime)
+		_, err := c.Do(step, cmd)
+		cancel()
+		if err != nil {
+			return fmt.Errorf("%v: %w", cmd, err)
+		}
+	}
+	return nil
+}
+
+// startMux starts the multiplexer and moves AT to its DLC. An AP that refuses it leaves the session as it was.
+func (l *Link) startMux(ctx context.Context, s *session) error {
+	ctx, cancel := context.WithTimeout(ctx, 2*stepTime)
+	defer cancel()
+	cmd := cmuxCommand(l.cfg.Mux, lineSpeed(s.line))
+	rest, err := s.client.Switch(ctx, cmd)
+	var cme at.CMEError
+	if errors.As(err, &cme) || errors.Is(err, at.ErrFinal) {
+		l.log.Warn("the AP refuses the multiplexer, the line stays without", "err", err)
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	s.mux = mux.New(&restLine{s.line, rest}, l.cfg.Mux)
+	if err := s.mux.Start(ctx); err != nil {
+		return err
+	}
+	dlc, err := s.mux.Open(ctx, dlcAT)
+	if err != nil {
+		return err
+	}
+	s.client = l.newClient(dlc)
+	if err := s.client.Sync(ctx); err != nil {
+		return err
+	}
+	return prepare(ctx, s.client)
+}
+
+// lost reports whether the line has ended.
+func (s *session) lost() bool {
+	if s.mux == nil {
+		return s.client.Err() != nil
+	}
+	select {
+	case <-s.mux.Done():
+		return true
+	default:
+		return false
+	}
+}
+
+// wait returns when the line is lost, or nil when ctx ends.
+func (s *session) wait(ctx context.Context, cfg mux.Config) error {
+	if s.mux != nil {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-s.mux.Done():
+			return s.mux.Err()
+		case <-s.client.Done():
+			return s.client.Err()
+		}
+	}
+	return s.askForLife(ctx, cfg)
+}
+
+// askForLife is wait without the multiplexer: AT takes the place of its keep-alive.
+func (s *session) askForLife(ctx context.Context, cfg mux.Config) error {
+	var tick <-chan time.Time
+	if cfg.KeepAlive > 0 {
+		t := time.NewTicker(cfg.KeepAlive)
+		defer t.Stop()
+		tick = t.C
+	}
+	tries := cfg.N2
+	if tries <= 0 {
+		tries = 3
+	}
+	for failed := 0; ; {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-s.client.Done():
+			return s.client.Err()
+		case <-tick:
+		}
+		if s.client.Busy() {
+			continue // its own time limit bounds it
+		}
+		ask, cancel := context.WithTimeout(ctx, cfg.KeepAlive)
+		_, err := s.client.Do(ask, at.Command{})
+		cancel()
+		switch {
+		case err == nil:
+			failed = 0
+		case ctx.Err() == nil:
+			if failed++; failed >= tries {
+				return fmt.Errorf("keep-alive: %w", err)
+			}
+		}
+	}
+}
+
+// close ends the line, in order where the other end still answers, and waits until nobody reads it. It gives the
+// multiplexer's reason, if that had one.
+func (s *session) close() (err error) {
+	if s.mux != nil {
+		s.mux.Close()
+		err = s.mux.Err()
+	} else {
+		s.line.Close()
+	}
+	if s.client != nil {
+		<-s.client.Done()
+	}
+	return err
+}

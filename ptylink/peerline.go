@@ -1,0 +1,100 @@
+package ptylink
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"sync"
+	"time"
+
+	"bipd/ptylink/at"
+	"bipd/ptylink/mux"
+)
+
+const (
+	// helloTime bounds the closing of a CP's multiplexer as the line is opened.
+	helloTime = 200 * time.Millisecond
+	// startTime bounds the wait for the CP's SABM after AT+CMUX.
+	startTime = 5 * time.Second
+)
+
+// serveAT answers on the plain line. It returns *at.Switched with the multiplexer's configuration after AT+CMUX.
+func (p *Peer) serveAT(ctx context.Context, line io.ReadWriteCloser) (heard bool, cfg mux.Config, err error) {
+	// The CP may still have the multiplexer of an AP before this one.
+	hello, cancel := context.WithTimeout(ctx, helloTime)
+	_, err = at.WriteContext(hello, line, []byte(closeDown(mux.Responder)))
+	cancel()
+	if err != nil && hello.Err() == nil {
+		return false, cfg, err
+	}
+	tap := tracer(p.cfg.Tap)
+	s := at.NewServer(at.ServerConfig{Echo: true, Log: p.log, Trace: func(received bool, l string) {
+		heard = heard || received
+		if tap != nil {
+			tap(received, l)
+		}
+	}})
+	p.register(s)
+	s.Handle(nameCMUX, func(_ context.Context, c at.Command) ([]string, error) {
+		asked, err := parseCMUX(c, p.cfg.Mux, lineSpeed(line))
+		if err != nil {
+			return nil, err
+		}
+		cfg = asked
+		return nil, at.ErrSwitch
+	}, cmuxUsage)
+	defer p.setServer(s)()
+	err = s.Serve(ctx, line)
+	return heard, cfg, err
+}
+
+func (p *Peer) register(s *at.Server) {
+	for name, h := range p.handlers {
+		s.Handle(name, h, usages[name])
+	}
+}
+
+// serveMux runs the multiplexer until it ends or ctx ends: AT on its DLC, the channels to Channel. nil is an orderly end.
+func (p *Peer) serveMux(ctx context.Context, line io.ReadWriteCloser, cfg mux.Config) error {
+	m := mux.New(line, cfg)
+	defer m.Close()
+	start, cancel := context.WithTimeout(ctx, startTime)
+	err := m.Start(start)
+	cancel()
+	if err != nil {
+		return fmt.Errorf("multiplexer does not start: %w", err)
+	}
+	p.log.Info("multiplexer started", "n1", cfg.N1, "advanced", cfg.Advanced)
+	ctx, cancel = context.WithCancel(ctx)
+	var servers sync.WaitGroup
+	for {
+		d, err := m.Accept(ctx)
+		if err != nil {
+			break
+		}
+		switch n := d.DLCI() - dlcAT; {
+		case n == 0:
+			servers.Go(func() { p.serveDLC(ctx, d) })
+		case n <= MaxChannel:
+			p.offer(d)
+		default:
+			p.log.Warn("the CP opened a DLC that has no use", "dlci", d.DLCI())
+			d.Close()
+		}
+	}
+	m.Close()
+	cancel()
+	p.withdraw()
+	servers.Wait()
+	return m.Err()
+}
+
+// serveDLC answers commands on the DLC that carries AT.
+func (p *Peer) serveDLC(ctx context.Context, d *mux.DLC) {
+	defer d.Close()
+	s := at.NewServer(at.ServerConfig{Log: p.log, Trace: tracer(p.cfg.Tap)})
+	p.register(s)
+	defer p.setServer(s)()
+	err := s.Serve(ctx, d)
+	p.log.Debug("AT ended on its DLC", "err", err)
+}

@@ -1,0 +1,78 @@
+package ptylink
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// TTYConfig is the set-up of a terminal line.
+type TTYConfig struct {
+	Speed  int  // bit/s; 0 leaves it, as for the slave of a pty, which has none
+	RTSCTS bool // flow control by RTS and CTS: without it a fast UART loses octets
+}
+
+// TTY is an open terminal line. Close ends a waiting Read and Write, deadlines work.
+type TTY struct {
+	f     *os.File
+	speed int
+}
+
+// OpenTTY opens the slave of a pty or a UART for this process alone, sets it raw, with the speed and flow control asked for,
+// and drops what lay in its queues. It takes the line by TIOCEXCL, which stops other users' programs, and by flock, which
+// stops another program of this package even under root. A line taken already is an error that wraps EBUSY or EWOULDBLOCK.
+// A symbolic link is resolved at each call. The result is a *TTY.
+func OpenTTY(path string, cfg TTYConfig) (io.ReadWriteCloser, error) {
+	f, err := os.OpenFile(path, os.O_RDWR|unix.O_NOCTTY|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, fmt.Errorf("ptylink: open the line: %w", err)
+	}
+	if err := control(f, func(fd int) error { return seize(fd, cfg) }); err != nil {
+		f.Close()
+		return nil, fmt.Errorf("ptylink: open the line %s: %w", path, err)
+	}
+	return &TTY{f: f, speed: cfg.Speed}, nil
+}
+
+// seize makes an open terminal ours and ready.
+func seize(fd int, cfg TTYConfig) error {
+	if _, err := unix.IoctlGetTermios(fd, unix.TCGETS); err != nil {
+		return fmt.Errorf("not a terminal: %w", err)
+	}
+	if err := unix.Flock(fd, unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		return fmt.Errorf("taken by another program: %w", err)
+	}
+	if err := unix.IoctlSetInt(fd, unix.TIOCEXCL, 0); err != nil {
+		return fmt.Errorf("exclusive use: %w", err)
+	}
+	if err := setRaw(fd, cfg.Speed, cfg.RTSCTS); err != nil {
+		return err
+	}
+	return unix.IoctlSetInt(fd, unix.TCFLSH, unix.TCIOFLUSH)
+}
+
+// Read gives io.EOF when the other end of a pty was closed, also where the kernel says EIO.
+func (t *TTY) Read(p []byte) (int, error) {
+	n, err := t.f.Read(p)
+	if errors.Is(err, syscall.EIO) {
+		err = io.EOF
+	}
+	return n, err
+}
+
+func (t *TTY) Write(p []byte) (int, error) { return t.f.Write(p) }
+
+// Close gives the line back.
+func (t *TTY) Close() error { return t.f.Close() }
+
+// Speed is the configured speed in bit/s, 0 for none.
+func (t *TTY) Speed() int { return t.speed }
+
+func (t *TTY) SetDeadline(d time.Time) error      { return t.f.SetDeadline(d) }
+func (t *TTY) SetReadDeadline(d time.Time) error  { return t.f.SetReadDeadline(d) }
+func (t *TTY) SetWriteDeadline(d time.Time) error { return t.f.SetWriteDeadline(d) }
