@@ -92,7 +92,7 @@ func (g *Gateway) receiveData(cmd cat.Command, want int) cat.Answer {
 		g.emitUnnamed(cmd, refused.Response.Result)
 		return *refused
 	}
-	c.emit(c.steps.receive, trace.UICC, trace.CP, "FETCH: RECEIVE DATA", want)
+	c.emit(c.steps.receive, trace.UICC, trace.CP, "FETCH: RECEIVE DATA", 0)
 	if c.state == dropped || c.state == named {
 		return c.answerReceive(cmd, bipError(cat.BIPChannelClosed), nil, 0)
 	}

@@ -2,6 +2,7 @@ package bip
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"net/netip"
 	"sync"
@@ -165,8 +166,10 @@ func (c *channel) nextEvent() (cat.Due, bool) {
 	}
 	return cat.Due{
 		Envelope: cat.DataAvailableEvent(c.status(), n),
-		Sending:  func() { c.emit(c.steps.available, trace.CP, trace.UICC, "ENVELOPE: Data available", n) },
-		Taken:    func() { c.rx.tell(false); c.readData = false },
+		Sending: func() {
+			c.emit(c.steps.available, trace.CP, trace.UICC, fmt.Sprintf("ENVELOPE: Data available, %d bytes wait", n), 0)
+		},
+		Taken: func() { c.rx.tell(false); c.readData = false },
 	}, true
 }
 

@@ -2,23 +2,17 @@ package trace
 
 import (
 	"regexp"
-	"slices"
 	"strconv"
 	"strings"
 )
 
-// Bounds of folding.
-const (
-	foldWindow  = 16 // a message that comes again within so many items may belong to a cycle
-	foldRepeats = 3  // it does when it comes so often in a row
-	foldLevels  = 3  // cycles of cycles
-)
+// minFold is how many messages in a row must be known for them to be folded.
+const minFold = 6
 
 // block is a part of the ladder: one event, or a repeated cycle that is folded.
 type block struct {
-	events []Event  // in order, all of them
-	rows   []*row   // nil for a single event; else its distinct messages in the order of their first occurrence
-	keys   []string // the keys of the rows, or of the single event
+	events []Event // in order, all of them
+	rows   []*row  // nil for a single event; else its distinct messages in the order of their first occurrence
 }
 
 // row is one message of a folded cycle.
@@ -35,96 +29,70 @@ func (e Event) plain() string { return numbers.ReplaceAllString(e.What, "#") }
 
 // key is the same for two events that are the same message of a cycle.
 func (e Event) key() string {
-	return strings.Join([]string{e.Card, strconv.Itoa(e.Channel), e.Step, string(e.From), string(e.To), e.plain()}, "\x00")
+	return e.channelKey() + strings.Join([]string{e.Step, string(e.From), string(e.To), e.plain()}, "\x00")
 }
 
-// fold puts the events into blocks. A block holds a stretch in which messages come again and again, at whatever
-// distance up to the window, so it also folds a download whose network events fall between its FETCH cycles
-// irregularly. A failed event is a block of its own and is never folded.
+// channelKey begins the key of every event of the channel.
+func (e Event) channelKey() string { return e.Card + "\x00" + strconv.Itoa(e.Channel) + "\x00" }
+
+// fold puts the events into blocks. A message is shown as what it is the first time since its channel was opened; a
+// stretch in which nothing is new is folded. So a download shows each of its steps once, and the rest of its cycles, however the
+// network's events fall between them, as one block. A failed event is never folded.
 func fold(events []Event) []block {
-	items := make([]block, len(events))
-	for i, e := range events {
-		items[i] = block{events: events[i : i+1 : i+1], keys: []string{e.key()}}
-	}
-	for range foldLevels {
-		before := len(items)
-		items = foldOnce(items)
-		if len(items) == before {
-			break
-		}
-	}
-	return items
-}
-
-// foldOnce folds the stretches of items that get clearly shorter by it.
-func foldOnce(items []block) []block {
-	next := chains(items)
 	var out []block
-	for start := 0; start < len(items); {
-		end := start
-		for k := start; k <= end; k++ {
-			end = max(end, next[k])
+	known := make(map[string]bool)
+	start := 0 // of the stretch in which nothing is new
+	flush := func(end int) {
+		if stretch := join(events[start:end]); end-start >= max(minFold, 2*len(stretch.rows)) {
+			out = append(out, stretch)
+			return
 		}
-		stretch := items[start : end+1]
-		if b := join(stretch); len(stretch) >= 2*(len(b.rows)+2) {
-			out = append(out, b)
-		} else {
-			out = append(out, stretch...)
+		for i := start; i < end; i++ {
+			out = append(out, single(events[i]))
 		}
-		start = end + 1
 	}
+	for i, e := range events {
+		key := e.key()
+		if e.Err == "" && known[key] && !e.opens() {
+			continue
+		}
+		flush(i)
+		out, start = append(out, single(e)), i+1
+		if e.opens() {
+			forget(known, e)
+		}
+		known[key] = true
+	}
+	flush(len(events))
 	return out
 }
 
-// chains gives for each item the index of the next item of its chain, or its own index where there is none. A chain
-// is a run of like items with no more than the window between two of them and enough members. It breaks at an item
-// that is in no chain, such as a failure: what comes once is seen in the ladder as what it is.
-func chains(items []block) []int {
-	runs := make(map[string][]int) // the latest run, by what its items have in common
-	next := make([]int, len(items))
-	member := make([]bool, len(items))
-	for i, item := range items {
-		next[i] = i
-		if item.events[0].Err != "" {
-			continue
-		}
-		key := strings.Join(slices.Sorted(slices.Values(item.keys)), "\x01")
-		run := runs[key]
-		if n := len(run); n > 0 && i-run[n-1] > foldWindow {
-			run = nil
-		} else if n > 0 {
-			next[run[n-1]] = i
-		}
-		run = append(run, i)
-		runs[key] = run
-		if len(run) >= foldRepeats {
-			for _, at := range run[len(run)-foldRepeats:] {
-				member[at] = true
-			}
+func single(e Event) block { return block{events: []Event{e}} }
+
+// opens reports whether the event begins a channel.
+func (e Event) opens() bool { return e.Step == method1Steps[0].Name || e.Step == method2Steps[0].Name }
+
+// forget makes every message of the event's channel new again.
+func forget(known map[string]bool, e Event) {
+	prefix := e.channelKey()
+	for key := range known {
+		if strings.HasPrefix(key, prefix) {
+			delete(known, key)
 		}
 	}
-	for i := range next {
-		if !member[i] || slices.Contains(member[i:next[i]], false) {
-			next[i] = i
-		}
-	}
-	return next
 }
 
-// join makes one folded block of items.
-func join(items []block) block {
-	var b block
+// join makes one folded block of the events.
+func join(events []Event) block {
+	b := block{events: events}
 	rows := make(map[string]*row)
-	for _, item := range items {
-		b.events = append(b.events, item.events...)
-	}
-	for _, e := range b.events {
+	for _, e := range events {
 		key := e.key()
 		r := rows[key]
 		if r == nil {
 			r = &row{Event: e}
 			rows[key] = r
-			b.rows, b.keys = append(b.rows, r), append(b.keys, key)
+			b.rows = append(b.rows, r)
 		}
 		if r.What != e.What {
 			r.What = e.plain()
@@ -144,15 +112,24 @@ func (b block) repeats() int {
 	return n
 }
 
-// moved gives the payload bytes that went to the server and to the UICC. A byte passes several parties on its way,
-// so it is the sum of the row that carried most, not of all.
+// moved gives the payload bytes that went to the server and to the UICC. A byte passes several parties on its way, so
+// the UICC's own messages count; where there are none, the row that carried most.
 func (b block) moved() (up, down int) {
+	mostUp, mostDown := 0, 0
 	for _, r := range b.rows {
-		if r.From.rank() < r.To.rank() {
-			up = max(up, r.bytes)
-		} else {
-			down = max(down, r.bytes)
+		switch {
+		case r.From == UICC:
+			up += r.bytes
+		case r.To == UICC:
+			down += r.bytes
+		case r.From.rank() < r.To.rank():
+			mostUp = max(mostUp, r.bytes)
+		default:
+			mostDown = max(mostDown, r.bytes)
 		}
+	}
+	if up+down == 0 {
+		return mostUp, mostDown
 	}
 	return up, down
 }

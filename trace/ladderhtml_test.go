@@ -68,7 +68,7 @@ func TestLadderHTML(t *testing.T) {
 		`<div class="row"><div class="time">0.000</div><div class="step" title="UICC to CP: FETCH: OPEN CHANNEL">S401</div>` +
 			`<div class="chart"><div class="arrow right" style="grid-column:1/2" title="command 8012000020, response D01E9000">` +
 			`<span>FETCH: OPEN CHANNEL</span></div></div></div>`,
-		`×1500`, `repeated 1500 times: 3000 messages in 2999.000 ms, 355500 bytes to the UICC`, `... and 1000 messages more`,
+		`×1499`, `repeated 1499 times: 2998 messages in 2997.000 ms, 355263 bytes to the UICC`, `... and 998 messages more`,
 		`<div class="arrow left" style="grid-column:1/2"><span>TERMINAL RESPONSE (237 bytes)</span>`,
 		`<div class="arrow right failed" style="grid-column:2/4"><span>reset !! broken</span>`,
 		`3005 messages from 2025-06-01 12:00:00.000 &#43;00:00`, `<span>UICC</span><span>CP</span><span>AP</span><span>server</span>`,

@@ -168,6 +168,7 @@ func (d *demo) download(ctx context.Context, t *terminalProcess, n *network, web
 	}
 	r, err := runCard(ctx, cardJob{
 		reader: t.reader, method: m, scheme: scheme, server: n.server, roots: web.roots, size: d.size, sum: d.sum,
+		settle: rec.settle,
 	})
 	events := rec.stop()
 	if err != nil {
@@ -207,8 +208,8 @@ type recording struct {
 	events []trace.Event
 }
 
-// settle is how long a recording still waits for the last messages, which a closed channel exchanges with the server.
-const settle = 300 * time.Millisecond
+// quiet is how long nothing has to happen before a download counts as over: a closed channel still has messages to exchange with the server.
+const quiet = 300 * time.Millisecond
 
 // record begins to keep the events of the daemons at the sockets. It returns once none can be missed.
 func record(ctx context.Context, sockets ...string) (*recording, error) {
@@ -238,8 +239,8 @@ func record(ctx context.Context, sockets ...string) (*recording, error) {
 	return r, nil
 }
 
-// stop ends the recording when nothing has happened for a while, and returns the events in order of time.
-func (r *recording) stop() []trace.Event {
+// settle waits, for a bounded time, until nothing has happened for a while.
+func (r *recording) settle() {
 	count := func() int {
 		r.mu.Lock()
 		defer r.mu.Unlock()
@@ -247,8 +248,12 @@ func (r *recording) stop() []trace.Event {
 	}
 	for before, tries := -1, 0; before != count() && tries < 10; tries++ {
 		before = count()
-		time.Sleep(settle)
+		time.Sleep(quiet)
 	}
+}
+
+// stop ends the recording and returns the events in order of time.
+func (r *recording) stop() []trace.Event {
 	r.cancel()
 	r.wg.Wait()
 	slices.SortStableFunc(r.events, func(a, b trace.Event) int { return a.Time.Compare(b.Time) })

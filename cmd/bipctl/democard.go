@@ -31,6 +31,7 @@ type cardJob struct {
 	roots  *x509.CertPool
 	size   int
 	sum    [32]byte
+	settle func() // waits until the terminal has nothing left to do for the applet; then the card leaves
 }
 
 // bearer is the one by which a handset's routing takes the method.
@@ -60,6 +61,7 @@ func runCard(ctx context.Context, j cardJob) (result, error) {
 	served := make(chan error, 1)
 	go func() { served <- softuicc.ServeVPCD(ctx, conn, card) }()
 	err = card.Wait(ctx)
+	j.settle()
 	cancel()
 	<-served
 	for _, v := range card.Violations() {
@@ -70,13 +72,23 @@ func runCard(ctx context.Context, j cardJob) (result, error) {
 
 // download is the applet: Go's own HTTP client over a BIP channel.
 func (j cardJob) download(ctx context.Context, tk *softuicc.Toolkit, r *result) error {
+	dial := tk.Dialer(softuicc.DialParams{
+		Bearer: j.bearer(), BufferSize: 1400, Qualifier: cat.OpenImmediate | cat.OpenBackground, NetworkAccessName: "internet",
+	})
+	var channel net.Conn
 	transport := &http.Transport{
-		DialContext: tk.Dialer(softuicc.DialParams{
-			Bearer: j.bearer(), BufferSize: 1400, Qualifier: cat.OpenImmediate | cat.OpenBackground, NetworkAccessName: "internet",
-		}),
+		DialContext: func(ctx context.Context, network, address string) (conn net.Conn, err error) {
+			channel, err = dial(ctx, network, address)
+			return channel, err
+		},
 		TLSClientConfig: &tls.Config{RootCAs: j.roots, MinVersion: tls.VersionTLS13},
 	}
-	defer transport.CloseIdleConnections()
+	defer func() { // the channel first: after a TLS close alert the server would close it before the card does
+		if channel != nil {
+			channel.Close()
+		}
+		transport.CloseIdleConnections()
+	}()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, fmt.Sprintf("%s://%s/file", j.scheme, j.server), nil)
 	if err != nil {
 		return err
