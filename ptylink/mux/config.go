@@ -55,9 +55,10 @@ type Config struct {
 	// MaxDLCI is the highest DLC that may be opened, by either side; default and most 61.
 	MaxDLCI int
 	// WriteSize is how many octets are joined into one write to the line at most, and
-	// how many a DLC takes from Write ahead of the line; at least one frame is
-	// written. Default 8192, good for a pty. On a UART take two frames: what lies in
-	// the kernel's queue can no longer be overtaken by an AT command.
+	// how many a DLC takes from Write ahead of the line; at least one frame of N1.
+	// Default 4096, good for a pty. On a UART take one frame or two, and a line whose
+	// Write waits until little is left in the kernel's queue: what lies there can no
+	// longer be overtaken by an AT command.
 	WriteSize int
 	// Log gets what a person needs to see; nil is silence.
 	Log *slog.Logger
@@ -87,8 +88,9 @@ func (c Config) withDefaults() Config {
 		c.MaxDLCI = highestDLCI
 	}
 	if c.WriteSize <= 0 {
-		c.WriteSize = 8192
+		c.WriteSize = 4096
 	}
+	c.WriteSize = max(c.WriteSize, c.N1+overhead)
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}

@@ -2,6 +2,7 @@ package mux
 
 import (
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -55,12 +56,9 @@ func (s *station) waitingFor(t messageType, d *DLC) bool {
 
 // forget ends the waiting for a response.
 func (s *station) forget(t messageType, d *DLC) {
-	for i, c := range s.commands {
-		if c.typ == t && c.d == d {
-			s.commands = append(s.commands[:i], s.commands[i+1:]...)
-			return
-		}
-	}
+	s.commands = slices.DeleteFunc(s.commands, func(c *command) bool {
+		return c.typ == t && c.d == d
+	})
 }
 
 // unanswered follows N2 tries of c without a response, or an NSC.

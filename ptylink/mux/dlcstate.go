@@ -2,6 +2,8 @@ package mux
 
 import (
 	"fmt"
+	"io"
+	"slices"
 	"time"
 )
 
@@ -49,11 +51,8 @@ func (s *station) open(dlci int, now time.Time) (*DLC, error) {
 		return nil, s.reason()
 	}
 	if d := s.dlcs[dlci]; d != nil {
-		for i, waiting := range s.accept {
-			if waiting == d {
-				s.accept = append(s.accept[:i], s.accept[i+1:]...)
-				return d, nil
-			}
+		if s.unqueue(d) {
+			return d, nil
 		}
 		return nil, fmt.Errorf("%w: %d", ErrInUse, dlci)
 	}
@@ -66,6 +65,16 @@ func (s *station) open(dlci int, now time.Time) (*DLC, error) {
 		s.connect(d, now)
 	}
 	return d, nil
+}
+
+// unqueue takes d out of those that wait for Accept.
+func (s *station) unqueue(d *DLC) bool {
+	i := slices.Index(s.accept, d)
+	if i < 0 {
+		return false
+	}
+	s.accept = slices.Delete(s.accept, i, i+1)
+	return true
 }
 
 // reason is the error of a request that the end made void.
@@ -282,6 +291,9 @@ func (d *DLC) end(err error) {
 	d.state = dlcClosed
 	d.tx.clear()
 	d.retry = retry{}
+	if d.err != io.EOF { // after an orderly end Accept still gives its data
+		s.unqueue(d)
+	}
 	s.forget(msgMSC, d)
 	s.forget(msgPN, d)
 	if s.dlcs[d.dlci] == d {

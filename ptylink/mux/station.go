@@ -240,7 +240,6 @@ func (s *station) restart() {
 		}
 	}
 	s.n1 = [highestDLCI + 1]int{}
-	s.accept = nil
 	s.commands = nil
 	s.ctl = s.ctl[:0]
 	s.stopped = false
@@ -304,7 +303,6 @@ func (s *station) end(err error) {
 			d.end(reason)
 		}
 	}
-	s.accept = nil
 	s.commands = nil
 	s.link = retry{}
 	s.dirty = true

@@ -434,11 +434,11 @@ func TestSecondSABM(t *testing.T) {
 	b.peer("SABM 2")
 	b.expect("UA 2", "UIH 0 e3050b8d")
 	wantErr(t, d.err, ErrReset)
-	if len(b.s.accept) != 2 || b.s.accept[1].state != dlcOpen {
-		t.Errorf("%d DLCs", len(b.s.accept))
+	if len(b.s.accept) != 1 || b.s.accept[0] == d || b.s.accept[0].state != dlcOpen {
+		t.Fatalf("%d DLCs", len(b.s.accept))
 	}
 	// A peer that never shows itself gets the data all the same.
-	b.s.accept[1].tx.push([]byte("x"))
+	b.s.accept[0].tx.push([]byte("x"))
 	b.pass(600 * time.Millisecond)
 	if sent := sentFrames(t, b.s, b.now); !slices.ContainsFunc(sent, func(f frame) bool { return f.dlci == 2 }) {
 		t.Errorf("sent %v", sent)
@@ -474,6 +474,57 @@ func TestRestart(t *testing.T) {
 		t.Error("something is left of the time before")
 	}
 	b.accepted(2)
+}
+
+// TestAcceptAfterEnd has a peer open a DLC, send and close all before anybody accepts.
+func TestAcceptAfterEnd(t *testing.T) {
+	b := newBench(t, Config{Role: Responder})
+	b.peer("SABM 2", "UIH 2 41", "DISC 2", "SABM 3", "UIH 3 42", "UIH 0 c301")
+	if len(b.s.accept) != 1 || b.s.accept[0].err != io.EOF || b.s.accept[0].rx.len() != 1 {
+		t.Errorf("%d DLCs to accept", len(b.s.accept))
+	}
+	b = newBench(t, Config{Role: Responder})
+	for range maxAccept {
+		b.peer("SABM 2", "DISC 2")
+	}
+	sentFrames(t, b.s, b.now)
+	b.peer("SABM 2")
+	b.expect("DM 2")
+}
+
+// TestTwoStationsRest lets two ends talk until both are silent.
+func TestTwoStationsRest(t *testing.T) {
+	now := time.Unix(1000, 0)
+	a, b := testStation(Config{}), testStation(Config{Role: Responder})
+	a.start(now)
+	var sizes []int
+	exchange := func() {
+		t.Helper()
+		for range 20 {
+			toB, toA := a.fill(nil, now), b.fill(nil, now)
+			sizes = append(sizes, len(toB), len(toA))
+			b.receive(toB, now)
+			a.receive(toA, now)
+			if len(toA)+len(toB) == 0 {
+				return
+			}
+		}
+		t.Fatalf("no rest: %v", sizes)
+	}
+	exchange()
+	d, err := a.open(1, now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	exchange()
+	if d.state != dlcOpen || len(a.commands)+len(b.commands) != 0 {
+		t.Errorf("state %d, %d and %d commands wait", d.state, len(a.commands), len(b.commands))
+	}
+	a.close(now)
+	exchange()
+	if a.state != muxEnded || b.state != muxEnded {
+		t.Errorf("states %d and %d", a.state, b.state)
+	}
 }
 
 // TestPeerCloses takes the three ways in which a peer ends things.

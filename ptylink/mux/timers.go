@@ -2,6 +2,7 @@ package mux
 
 import (
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -23,7 +24,7 @@ func (s *station) tick(now time.Time) {
 	if due(s.closeDue) {
 		s.abortAll(now)
 	}
-	for _, c := range append([]*command(nil), s.commands...) {
+	for _, c := range slices.Clone(s.commands) {
 		switch {
 		case s.state == muxEnded:
 			return
