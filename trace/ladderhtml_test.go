@@ -58,7 +58,7 @@ func TestLadderHTML(t *testing.T) {
 	got := elements(t, page)
 	for what, want := range map[string]int{
 		"details": 1, ".fold": 1, ".failed": 1, ".note": 2, "script": 0, "img": 0, "link": 0,
-		".row": 1 + 1 + 1 + 2 + maxUnfolded + 4, // the parties, the first, the block's head and rows, its messages, the last
+		".row": 1 + 3 + 1 + 2 + maxUnfolded + 4, // the parties, what is new, the block's head and rows, its messages, the last
 	} {
 		if got[what] != want {
 			t.Errorf("%d of %s, want %d", got[what], what, want)

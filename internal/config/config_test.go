@@ -1,0 +1,170 @@
+package config
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"bipd/cat"
+	"bipd/trace"
+)
+
+func write(t *testing.T, name, text string, mode os.FileMode) string {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), name)
+	if err := os.WriteFile(file, []byte(text), mode); err != nil {
+		t.Fatal(err)
+	}
+	return file
+}
+
+// The examples show every key, so they must load, and their values are the defaults where they say so.
+func TestExamples(t *testing.T) {
+	b, err := LoadBipd("../../examples/bipd.toml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	rules, err := b.Rules()
+	if err != nil || len(rules) != 1 || rules[0].Method != trace.Method1 || rules[0].Bearers[1] != cat.BearerWLAN {
+		t.Errorf("rules %+v, %v", rules, err)
+	}
+	if len(b.Cards) != 2 || b.Cards[0].Line == nil || !b.Cards[0].Line.Multiplexer || b.Cards[1].Line != nil {
+		t.Errorf("cards %+v", b.Cards)
+	}
+	if m, err := b.Cards[0].Line.FileMode(); m != 0o660 || err != nil {
+		t.Errorf("mode %o, %v", m, err)
+	}
+	least, err := LoadBipd(write(t, "bipd.toml", "[[card]]\nname=\"c\"\nreader=\"vpcd:unix:/x\"\n", 0o644))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if least.Terminal != b.Terminal || least.Log != b.Log || least.Control != b.Control {
+		t.Errorf("the example does not show the defaults: %+v, %+v", b.Terminal, least.Terminal)
+	}
+	a, err := LoadApd("../../examples/apd.toml")
+	if err != nil || len(a.Lines) != 1 || len(a.Egress.Rules) != 1 {
+		t.Errorf("apd.toml: %+v, %v", a, err)
+	}
+	profiles, err := os.ReadFile("../../examples/profiles.toml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := LoadProfiles(write(t, "profiles.toml", string(profiles), 0o600))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, ok := p.Lookup("OTA.example"); !ok || got.User != "card" || got.Password.Reveal() != "secret" {
+		t.Errorf("profile %+v, %v", got, ok)
+	}
+}
+
+const card = "[[card]]\nname = \"c\"\nreader = \"vpcd:unix:/x\"\n"
+
+func TestBipdFaults(t *testing.T) {
+	open := write(t, "pin", "1234\n", 0o644)
+	letters := write(t, "pin", "12a4\n", 0o600)
+	for name, tc := range map[string]struct{ text, want string }{
+		"unknown key":        {"[terminal]\nimie = \"1\"\n" + card, ":2: terminal.imie: unknown key"},
+		"unknown in card":    {card + "colour = 1\n", ":4: card.colour: unknown key"},
+		"wrong type":         {"[terminal]\nbuffer_limit = \"big\"\n" + card, ":2: terminal.buffer_limit: "},
+		"no TOML":            {"[terminal\n", ":1: "},
+		"bad duration":       {"[terminal]\npoll_interval = \"soon\"\n" + card, "poll_interval"},
+		"negative duration":  {"[terminal]\npoll_interval = \"-1s\"\n" + card, "-1s is negative"},
+		"no card":            {"", "no [[card]]"},
+		"no name":            {"[[card]]\nreader = \"vpcd:unix:/x\"\n", "card 1 (): name"},
+		"unknown reader":     {"[[card]]\nname = \"c\"\nreader = \"usb\"\n", `reader: "usb" is neither`},
+		"two of a name":      {card + card, `the name "c" is taken`},
+		"line without path":  {card + "[card.line]\n", "line.path: missing"},
+		"line's mode":        {card + "[card.line]\npath = \"/x\"\nmode = \"9\"\n", `line.mode: "9" is no octal file mode`},
+		"N1":                 {card + "[card.line]\npath = \"/x\"\nn1 = 1500\n", "line.n1: 1500"},
+		"PIN for all to see": {card + "pin_file = \"" + open + "\"\n", "has mode 0644, so others may read it: chmod 600"},
+		"no PIN":             {card + "pin_file = \"" + letters + "\"\n", "does not hold 4 to 8 digits"},
+		"IMEI":               {"[terminal]\nimei = \"12\"\n" + card, `terminal.imei: "12" has not 15 digits`},
+		"location":           {"[terminal]\nlocation = \"00f1\"\n" + card, "terminal.location"},
+		"buffer limit":       {"[terminal]\nbuffer_limit = 0\n" + card, "terminal.buffer_limit: 0"},
+		"method":             {card + "[[route]]\nmethod = 3\n", "route 1: method: 3 is neither 1 nor 2"},
+		"bearer":             {card + "[[route]]\nmethod = 1\nbearers = [\"gprs\"]\n", `bearers: "gprs" is none of`},
+		"destination":        {card + "[[route]]\nmethod = 1\ndestinations = [\"10.0.0.1\"]\n", "destinations: "},
+		"egress":             {card + "[[egress.rule]]\naction = \"maybe\"\n", "maybe"},
+		"log level":          {"[log]\nlevel = \"loud\"\n" + card, `log.level: "loud" is none of debug, info, warn, error`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			file := write(t, "bipd.toml", tc.text, 0o644)
+			_, err := LoadBipd(file)
+			if err == nil || !strings.Contains(err.Error(), tc.want) || !strings.HasPrefix(err.Error(), file) {
+				t.Errorf("got  %v\nwant %s...%s", err, file, tc.want)
+			}
+			if err != nil && (strings.Contains(err.Error(), "1234") || strings.Contains(err.Error(), "12a4")) {
+				t.Errorf("the error shows the PIN: %v", err)
+			}
+		})
+	}
+	if _, err := LoadBipd("/does/not/exist"); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("no file: %v", err)
+	}
+}
+
+func TestPIN(t *testing.T) {
+	pin := write(t, "pin", "1234\n", 0o600)
+	c, err := LoadBipd(write(t, "bipd.toml", card+"pin_file = \""+pin+"\"\n", 0o644))
+	if err != nil || c.Cards[0].PIN != "1234" {
+		t.Errorf("PIN %q, %v", c.Cards[0].PIN, err)
+	}
+}
+
+func TestApdFaults(t *testing.T) {
+	const line = "profiles = \"/x\"\n[[line]]\nname = \"c\"\npath = \"/y\"\n"
+	for name, tc := range map[string]struct{ text, want string }{
+		"unknown key": {line + "speed = 1\n", ":5: line.speed: unknown key"},
+		"no line":     {"profiles = \"/x\"\n", "no [[line]]"},
+		"no profiles": {"[[line]]\nname = \"c\"\npath = \"/y\"\n", "profiles: missing"},
+		"no path":     {"profiles = \"/x\"\n[[line]]\nname = \"c\"\n", "line 1: name and path are needed"},
+		"two":         {line + "[[line]]\nname = \"c\"\npath = \"/z\"\n", `line 2: the name "c" is taken`},
+		"N1":          {line + "n1 = 7\n", "line 1: n1: 7"},
+		"timeout":     {line + "[proxy]\nconnect_timeout = \"0s\"\n", "proxy.connect_timeout"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, err := LoadApd(write(t, "apd.toml", tc.text, 0o644))
+			if err == nil || !strings.Contains(err.Error(), tc.want) {
+				t.Errorf("got  %v\nwant %s", err, tc.want)
+			}
+		})
+	}
+}
+
+func TestProfilesFaults(t *testing.T) {
+	const profile = "[[profile]]\nname = \"a\"\npassword = \"hidden\"\n"
+	for name, tc := range map[string]struct {
+		text string
+		mode os.FileMode
+		want string
+	}{
+		"for all to see": {profile, 0o644, "0644"},
+		"unknown key":    {profile + "colour = 1\n", 0o600, ":4: profile.colour: unknown key"},
+		"wrong type":     {"[[profile]]\nname = \"a\"\npassword = [\"hidden\"]\n", 0o600, ":3: "},
+		"two of a name":  {profile + profile, 0o600, "another profile has it already"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, err := LoadProfiles(write(t, "profiles.toml", tc.text, tc.mode))
+			if err == nil || !strings.Contains(err.Error(), tc.want) {
+				t.Errorf("got  %v\nwant %s", err, tc.want)
+			}
+			if err != nil && strings.Contains(err.Error(), "hidden") {
+				t.Errorf("the error shows the password: %v", err)
+			}
+		})
+	}
+}
+
+func FuzzDecode(f *testing.F) {
+	f.Add([]byte(card))
+	f.Add([]byte("[[card]]\nname = 1\n[terminal]\npoll_interval = \"1h\"\n[[egress.rule]]\nprefix = [\"::/0\"]"))
+	f.Fuzz(func(t *testing.T, text []byte) {
+		var c Bipd
+		if decode("f", text, &c) == nil {
+			c.check() // must not panic, whatever was read
+		}
+	})
+}

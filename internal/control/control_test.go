@@ -1,0 +1,115 @@
+package control
+
+import (
+	"context"
+	"errors"
+	"net"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"bipd/trace"
+)
+
+type source struct{}
+
+func (source) Cards() []Card       { return []Card{{Name: "card0", State: "serving", Line: "AT"}} }
+func (source) Channels() []Channel { return []Channel{{Card: "card0", Channel: 1, Remote: "192.0.2.1:443"}} }
+
+// serve runs a server until the test ends and returns its socket.
+func serve(t *testing.T, stream *trace.Stream) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "s")
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- Serve(ctx, path, source{}, stream) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Errorf("Serve: %v", err)
+		}
+		if _, err := os.Stat(path); !errors.Is(err, os.ErrNotExist) {
+			t.Errorf("the socket is left: %v", err)
+		}
+	})
+	for deadline := time.Now().Add(5 * time.Second); ; time.Sleep(time.Millisecond) {
+		if c, err := net.Dial("unix", path); err == nil {
+			c.Close()
+			return path
+		} else if time.Now().After(deadline) {
+			t.Fatal(err)
+		}
+	}
+}
+
+func TestAsk(t *testing.T) {
+	c := NewClient(serve(t, &trace.Stream{}))
+	defer c.Close()
+	cards, err := c.Cards(t.Context())
+	if err != nil || !reflect.DeepEqual(cards, source{}.Cards()) {
+		t.Errorf("cards %+v, %v", cards, err)
+	}
+	channels, err := c.Channels(t.Context())
+	if err != nil || !reflect.DeepEqual(channels, source{}.Channels()) {
+		t.Errorf("channels %+v, %v", channels, err)
+	}
+	if _, err := c.get(t.Context(), "nothing"); err == nil || !strings.Contains(err.Error(), "404") {
+		t.Errorf("unknown question: %v", err)
+	}
+}
+
+func TestEvents(t *testing.T) {
+	stream := &trace.Stream{Source: "test"}
+	c := NewClient(serve(t, stream))
+	defer c.Close()
+	ctx, cancel := context.WithCancel(t.Context())
+	var got []trace.Event
+	ready := func() {
+		stream.Emit(trace.Event{Step: "S401", From: trace.UICC, To: trace.CP, What: "one"})
+		stream.Emit(trace.Event{Step: "S402", From: trace.CP, To: trace.UICC, What: "two"})
+	}
+	err := c.Events(ctx, ready, func(e trace.Event) {
+		if got = append(got, e); len(got) == 2 {
+			cancel()
+		}
+	})
+	if err != nil || len(got) != 2 || got[0].Step != "S401" || got[1].What != "two" || got[0].Source != "test" {
+		t.Errorf("events %+v, %v", got, err)
+	}
+}
+
+func TestSocket(t *testing.T) {
+	path := serve(t, &trace.Stream{})
+	if st, err := os.Stat(path); err != nil || st.Mode().Perm() != 0o660 {
+		t.Errorf("mode %v, %v", st.Mode(), err)
+	}
+	err := Serve(t.Context(), path, source{}, &trace.Stream{})
+	if err == nil || !strings.Contains(err.Error(), "another daemon serves it") {
+		t.Errorf("a second daemon: %v", err)
+	}
+	stale := filepath.Join(t.TempDir(), "s")
+	l, err := net.Listen("unix", stale)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.(*net.UnixListener).SetUnlinkOnClose(false)
+	l.Close()
+	if l, err := listen(stale); err != nil {
+		t.Errorf("the socket of a dead daemon: %v", err)
+	} else {
+		l.Close()
+	}
+	if err := Serve(t.Context(), filepath.Join(t.TempDir(), "no", "such", "folder"), source{}, nil); err == nil {
+		t.Error("a folder that is not there is no error")
+	}
+}
+
+func TestNoDaemon(t *testing.T) {
+	_, err := NewClient("/does/not/exist").Cards(t.Context())
+	if err == nil || !strings.Contains(err.Error(), "is the daemon running?") {
+		t.Errorf("got %v", err)
+	}
+}
