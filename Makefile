@@ -13,7 +13,7 @@ demo: setup build
 	$(BIN)/bipctl demo
 
 test: setup build
-	$(GO) test ./...
+	$(GO) test $(TESTFLAGS) ./...
 
 # As test, with the race detector, which needs a C compiler.
 race: setup
@@ -21,6 +21,16 @@ race: setup
 
 bench:
 	$(GO) test -run '^$$' -bench . -benchmem ./...
+
+# Runs every fuzz target for FUZZTIME.
+FUZZTIME ?= 60s
+fuzz:
+	@for p in $$($(GO) list ./...); do \
+		for f in $$($(GO) test -list '^Fuzz' $$p | grep '^Fuzz'); do \
+			echo "$$p $$f"; \
+			$(GO) test -run '^$$' -fuzz "^$$f$$" -fuzztime $(FUZZTIME) $$p > .fuzz.log 2>&1 || { cat .fuzz.log; rm -f .fuzz.log; exit 1; }; \
+		done; \
+	done; rm -f .fuzz.log
 
 lint:
 	@test -z "$$(gofmt -l .)" || { gofmt -l . ; echo "gofmt would change these files"; exit 1; }
