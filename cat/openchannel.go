@@ -96,6 +96,7 @@ func (o *OpenChannel) setObject(t TLV, before []TLV) (bool, error) {
 		l, err := parseTransportLevel(t.Value)
 		o.Transport = &l
 		return true, err
+	case TagAddress, TagSubaddress, TagDuration: // of circuit switched and local bearers, which are refused as such
 	default:
 		return o.Presentation.setObject(t), nil
 	}

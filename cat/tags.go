@@ -8,6 +8,7 @@ const (
 	TagDuration          Tag = 0x04
 	TagAlphaIdentifier   Tag = 0x05
 	TagAddress           Tag = 0x06
+	TagSubaddress        Tag = 0x08
 	TagSMSTPDU           Tag = 0x0B
 	TagTextString        Tag = 0x0D
 	TagItem              Tag = 0x0F
