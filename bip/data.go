@@ -130,7 +130,6 @@ func (g *Gateway) closeChannel(cmd cat.Command) cat.Answer {
 		return *refused
 	}
 	c.emit(c.steps.closing, trace.UICC, trace.CP, "FETCH: CLOSE CHANNEL", 0)
-	g.channels[c.id] = nil
 	r := cat.OK
 	if c.state == dropped { // it is closed already; now its number is free again
 		r = bipError(cat.BIPChannelClosed)
@@ -138,7 +137,10 @@ func (g *Gateway) closeChannel(cmd cat.Command) cat.Answer {
 	return cat.Answer{
 		Response: cat.Respond(cmd, r),
 		Sending:  func() { c.emit(c.steps.closed, trace.CP, trace.UICC, "TERMINAL RESPONSE: "+r.String(), 0) },
-		Sent:     c.hangUp,
+		Sent: func() { // not before: a channel that is not in the table any more is nobody's to end
+			g.channels[c.id] = nil
+			c.hangUp()
+		},
 	}
 }
 

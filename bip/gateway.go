@@ -37,7 +37,7 @@ type Gateway struct {
 	session Session
 
 	channels [cat.MaxChannels + 1]*channel // index 0 is not used
-	opened   [cat.MaxChannels + 1]bool     // since the card's last reset
+	opened   [cat.MaxChannels + 1]bool     // with success, since the card's last reset
 	turn     int                           // channel that is asked first for an event
 	scratch  [cat.MaxReceive]byte
 

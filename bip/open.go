@@ -20,10 +20,10 @@ func (g *Gateway) openChannel(cmd cat.Command, o *cat.OpenChannel) cat.Answer {
 	}
 	id := g.freeChannel()
 	switch {
-	case o.BufferSize == 0:
-		return refuseOpen(bipError(cat.BIPBufferUnavailable))
 	case id == 0:
 		return refuseOpen(bipError(cat.BIPNoChannel))
+	case o.BufferSize == 0:
+		return refuseOpen(bipError(cat.BIPBufferUnavailable))
 	}
 	req, err := g.request(cmd, o, id, granted)
 	if err == nil {
@@ -66,6 +66,9 @@ func (g *Gateway) request(cmd cat.Command, o *cat.OpenChannel, id, granted int) 
 	r := Request{Card: g.cfg.Card, Channel: id, Buffer: granted, Login: o.Login, Password: o.Password}
 	if o.Bearer != nil {
 		r.Bearer = *o.Bearer
+		if !built(r.Bearer.Type) {
+			return r, &Error{CauseBearer, fmt.Errorf("%v", r.Bearer.Type)}
+		}
 	}
 	if o.NetworkAccessName != nil {
 		r.NetworkAccessName = string(*o.NetworkAccessName)
@@ -101,7 +104,7 @@ func (g *Gateway) newChannel(req Request, b Bearer) *channel {
 }
 
 // take puts the channel into the table.
-func (g *Gateway) take(c *channel) { g.channels[c.id], g.opened[c.id] = c, true }
+func (g *Gateway) take(c *channel) { g.channels[c.id] = c }
 
 // open goes on once the bearer is known: by one of the four ways in which the link can come about.
 func (g *Gateway) open(cmd cat.Command, o *cat.OpenChannel, c *channel) cat.Answer {
@@ -134,6 +137,7 @@ func (g *Gateway) open(cmd cat.Command, o *cat.OpenChannel, c *channel) cat.Answ
 
 // opened is the answer to an OPEN CHANNEL that got its channel.
 func (c *channel) opened(cmd cat.Command, o *cat.OpenChannel, more ...cat.TLV) cat.Answer {
+	c.g.opened[c.id] = true
 	result := cat.OK
 	if c.req.Buffer < int(o.BufferSize) {
 		result = cat.Result{General: cat.ResultModified}

@@ -38,9 +38,7 @@ type Table struct {
 
 // Route finds the bearer. Without an AP, what would take method 2 has no network; circuit switched and local bearers are not built.
 func (t *Table) Route(req Request) (Bearer, error) {
-	switch req.Bearer.Type {
-	case cat.BearerPacket, cat.BearerDefault, cat.BearerCDMA, cat.BearerUTRAN, cat.BearerWLAN, cat.BearerEUTRAN, cat.BearerNGRAN:
-	default:
+	if !built(req.Bearer.Type) {
 		return nil, &Error{CauseBearer, fmt.Errorf("%v", req.Bearer.Type)}
 	}
 	switch t.method(req) {
@@ -52,6 +50,15 @@ func (t *Table) Route(req Request) (Bearer, error) {
 	default:
 		return t.Method1, nil
 	}
+}
+
+// built reports whether there are channels over such a bearer here.
+func built(t cat.BearerType) bool {
+	switch t {
+	case cat.BearerPacket, cat.BearerDefault, cat.BearerCDMA, cat.BearerUTRAN, cat.BearerWLAN, cat.BearerEUTRAN, cat.BearerNGRAN:
+		return true
+	}
+	return false
 }
 
 func (t *Table) method(req Request) trace.Method {

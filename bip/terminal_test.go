@@ -1,12 +1,15 @@
 package bip_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"io"
 	"log/slog"
 	"net"
 	"net/netip"
 	"runtime"
+	"sync"
 	"testing"
 	"time"
 
@@ -17,60 +20,113 @@ import (
 	"bipd/uicc"
 )
 
+// testTime bounds each thing that a test waits for.
+const testTime = 30 * time.Second
+
 // terminal is a session and a gateway that serve one software UICC in process.
 type terminal struct {
-	card    *softuicc.Card
-	session *cat.Session
-	gateway *bip.Gateway
-	stream  *trace.Stream
+	t        testing.TB
+	card     *softuicc.Card
+	session  *cat.Session
+	gateway  *bip.Gateway
+	log      *logBuffer
+	cancel   context.CancelFunc
+	ended    chan error
+	before   int // goroutines
+	tolerate func(softuicc.Violation) bool
 }
 
 type options struct {
 	router  bip.Router
 	config  bip.Config
+	poll    time.Duration // between two STATUS commands
 	quirks  softuicc.Quirks
 	taps    []uicc.Tap
 	applets []softuicc.Applet
+	// tolerate tells violations that are a matter of opinion.
+	tolerate func(softuicc.Violation) bool
 }
 
 // run serves a card with the applets until they have ended. The judge's violations, an applet's error and goroutines that
 // are left over fail the test.
 func run(t testing.TB, o options) *terminal {
 	t.Helper()
-	before := runtime.NumGoroutine()
+	term := start(t, o)
+	term.waitApplets()
+	term.end(context.Canceled)
+	return term
+}
+
+// start serves a card until end.
+func start(t testing.TB, o options) *terminal {
+	t.Helper()
+	term := &terminal{t: t, before: runtime.NumGoroutine(), log: &logBuffer{}, ended: make(chan error, 1), tolerate: o.tolerate}
 	card, err := softuicc.New(softuicc.Config{Applets: o.applets, ThinkTime: 200 * time.Millisecond})
 	if err != nil {
 		t.Fatal(err)
 	}
 	card.SetQuirks(o.quirks)
-	log := slog.New(slog.DiscardHandler)
+	var to io.Writer = term.log
 	if testing.Verbose() {
-		log = slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelDebug}))
+		to = io.MultiWriter(term.log, t.Output())
 	}
-	term := &terminal{card: card, stream: &trace.Stream{Source: "test"}}
-	term.session = cat.NewSession(uicc.Settle(card, o.taps...), cat.Config{Name: "card0", Log: log, Trace: o.config.Trace})
+	log := slog.New(slog.NewTextHandler(to, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	if _, benchmark := t.(*testing.B); benchmark {
+		log = slog.New(slog.DiscardHandler)
+	}
+	term.card = card
+	term.session = cat.NewSession(uicc.Settle(card, o.taps...), cat.Config{Name: "card0", Log: log, Trace: o.config.Trace, PollInterval: o.poll})
 	o.config.Card, o.config.Router, o.config.Log = "card0", o.router, log
 	term.gateway = bip.New(term.session, o.config)
 	term.gateway.Register(term.session)
-
-	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
-	defer cancel()
-	ended := make(chan error, 1)
-	go func() { ended <- term.session.Run(ctx) }()
-	if err := card.Wait(ctx); err != nil {
-		t.Errorf("applet: %v", err)
-	}
-	cancel()
-	if err := <-ended; !errors.Is(err, context.Canceled) {
-		t.Errorf("session ended: %v", err)
-	}
-	term.gateway.Close()
-	card.Close()
-	for _, v := range card.Violations() {
-		t.Errorf("terminal against the specification: %v", v)
-	}
-	noLeak(t, before)
+	var ctx context.Context
+	ctx, term.cancel = context.WithTimeout(t.Context(), 2*testTime)
+	go func() { term.ended <- term.session.Run(ctx) }()
 	return term
+}
+
+func (term *terminal) waitApplets() {
+	term.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 2*testTime)
+	defer cancel()
+	if err := term.card.Wait(ctx); err != nil {
+		term.t.Errorf("applet: %v", err)
+	}
+}
+
+// end waits for the end of the session, which it brings about where want is context.Canceled, and checks what is left.
+func (term *terminal) end(want error) {
+	t := term.t
+	t.Helper()
+	if want == context.Canceled {
+		term.cancel()
+	}
+	select {
+	case err := <-term.ended:
+		if !errors.Is(err, want) {
+			t.Errorf("session ended: %v, want %v", err, want)
+		}
+	case <-time.After(testTime):
+		t.Fatalf("session does not end:\n%s", stacks())
+	}
+	term.cancel()
+	closed := make(chan struct{})
+	go func() {
+		term.gateway.Close()
+		close(closed)
+	}()
+	select {
+	case <-closed:
+	case <-time.After(testTime):
+		t.Fatalf("gateway does not close:\n%s", stacks())
+	}
+	term.card.Close()
+	for _, v := range term.card.Violations() {
+		if term.tolerate == nil || !term.tolerate(v) {
+			t.Errorf("terminal against the specification: %v", v)
+		}
+	}
+	noLeak(t, term.before)
 }
 
 // noLeak waits a bounded time for the goroutines to be as few as before.
@@ -79,12 +135,34 @@ func noLeak(t testing.TB, before int) {
 	deadline := time.Now().Add(5 * time.Second)
 	for runtime.NumGoroutine() > before {
 		if time.Now().After(deadline) {
-			buf := make([]byte, 1<<16)
-			t.Errorf("%d goroutines, %d before:\n%s", runtime.NumGoroutine(), before, buf[:runtime.Stack(buf, true)])
+			t.Errorf("%d goroutines, %d before:\n%s", runtime.NumGoroutine(), before, stacks())
 			return
 		}
-		time.Sleep(5 * time.Millisecond)
+		time.Sleep(2 * time.Millisecond)
 	}
+}
+
+func stacks() []byte {
+	buf := make([]byte, 1<<16)
+	return buf[:runtime.Stack(buf, true)]
+}
+
+// logBuffer keeps what was logged.
+type logBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *logBuffer) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *logBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
 }
 
 // kernel routes every channel through the host's stack.
@@ -93,3 +171,32 @@ func kernel(stream *trace.Stream) bip.Router {
 }
 
 func addrPort(a net.Addr) netip.AddrPort { return netip.MustParseAddrPort(a.String()) }
+
+// statusTap counts STATUS commands and tells of each.
+type statusTap chan struct{}
+
+func newStatusTap() statusTap { return make(statusTap, 1) }
+
+func (s statusTap) tap(capdu, _ []byte, _ time.Time, _ time.Duration) {
+	if capdu[1] == 0xF2 {
+		select {
+		case s <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// settled waits until the session has nothing better to do than to poll: what it had to tell the card, it has told.
+func (s statusTap) settled(a *app) {
+	select { // one from before
+	case <-s:
+	default:
+	}
+	for range 2 { // the first may have been under way already
+		select {
+		case <-s:
+		case <-a.ctx.Done():
+			a.fail("no STATUS came")
+		}
+	}
+}

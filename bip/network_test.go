@@ -1,0 +1,178 @@
+package bip_test
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"net/netip"
+	"sync"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"bipd/bip"
+	"bipd/trace"
+)
+
+// ramp gives n octets of which each place tells where it is: no two windows of the stream within 64 KiB are alike.
+func ramp(from, n int) []byte {
+	b := make([]byte, n)
+	for i := range b {
+		at := from + i
+		b[i] = byte(at) ^ byte(at>>8)*31 ^ byte(at>>16)*57
+	}
+	return b
+}
+
+// tcpServer serves each connection to 127.0.0.1 by serve, which owns it. The test's end waits for all of them.
+func tcpServer(t testing.TB, serve func(*net.TCPConn)) netip.AddrPort {
+	t.Helper()
+	return tcpServerAt(t, "127.0.0.1:0", serve)
+}
+
+func tcpServerAt(t testing.TB, address string, serve func(*net.TCPConn)) netip.AddrPort {
+	t.Helper()
+	l, err := net.Listen("tcp", address)
+	if err != nil {
+		t.Skipf("cannot listen on %s: %v", address, err)
+	}
+	var running sync.WaitGroup
+	running.Go(func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			running.Go(func() {
+				defer c.Close()
+				c.SetDeadline(time.Now().Add(2 * testTime))
+				serve(c.(*net.TCPConn))
+			})
+		}
+	})
+	t.Cleanup(func() {
+		l.Close()
+		running.Wait()
+	})
+	return addrPort(l.Addr())
+}
+
+// udpServer answers each datagram with those that serve returns.
+func udpServer(t testing.TB, serve func(datagram []byte) [][]byte) netip.AddrPort {
+	t.Helper()
+	c, err := net.ListenUDP("udp", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		buf := make([]byte, 1<<16)
+		for {
+			n, from, err := c.ReadFromUDPAddrPort(buf)
+			if err != nil {
+				return
+			}
+			for _, d := range serve(append([]byte(nil), buf[:n]...)) {
+				c.WriteToUDPAddrPort(d, from)
+			}
+		}
+	}()
+	t.Cleanup(func() {
+		c.Close()
+		<-done
+	})
+	return addrPort(c.LocalAddr())
+}
+
+// echo sends back what it gets.
+func echo(c *net.TCPConn) { io.Copy(c, c) }
+
+// closedPort is a port of 127.0.0.1 at which nobody listens.
+func closedPort(t testing.TB) netip.AddrPort {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return addrPort(l.Addr())
+}
+
+// blackHole is a port that answers no connection: its listener's queue is full.
+func blackHole(t testing.TB) netip.AddrPort {
+	t.Helper()
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { unix.Close(fd) })
+	err = errors.Join(unix.Bind(fd, &unix.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}), unix.Listen(fd, 0))
+	if err != nil {
+		t.Fatal(err)
+	}
+	sa, err := unix.Getsockname(fd)
+	if err != nil {
+		t.Fatal(err)
+	}
+	hole := netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), uint16(sa.(*unix.SockaddrInet4).Port))
+	for range 8 {
+		c, err := net.DialTimeout("tcp", hole.String(), 100*time.Millisecond)
+		if err != nil {
+			return hole
+		}
+		t.Cleanup(func() { c.Close() })
+	}
+	t.Skip("this kernel takes connections beyond the listener's queue")
+	return hole
+}
+
+// bearer is a bearer whose connections a test makes, and a router that routes all to it.
+type bearer struct {
+	dial   func(ctx context.Context, r bip.Request) (net.Conn, error)
+	dns    func(ctx context.Context, r bip.Request) ([]netip.Addr, error)
+	method trace.Method // 0: method 1
+}
+
+func (b *bearer) Route(bip.Request) (bip.Bearer, error) { return b, nil }
+
+func (b *bearer) Method() trace.Method { return max(b.method, trace.Method1) }
+
+func (b *bearer) Prepare(_ context.Context, r bip.Request) bip.Dialer {
+	return bip.DialerFunc(func(ctx context.Context) (net.Conn, error) { return b.dial(ctx, r) })
+}
+
+func (b *bearer) DNSServers(ctx context.Context, r bip.Request) ([]netip.Addr, error) {
+	return b.dns(ctx, r)
+}
+
+// failing is a bearer all of whose connections fail so.
+func failing(err error) *bearer {
+	return &bearer{dial: func(context.Context, bip.Request) (net.Conn, error) { return nil, err }}
+}
+
+// watched is a connection that tells when it was closed.
+type watched struct {
+	net.Conn
+	once   sync.Once
+	closed chan struct{}
+}
+
+func watch(c net.Conn) *watched { return &watched{Conn: c, closed: make(chan struct{})} }
+
+func (w *watched) Close() error {
+	w.once.Do(func() { close(w.closed) })
+	return w.Conn.Close()
+}
+
+// await wants the event to happen in bounded time.
+func await(t testing.TB, what string, event <-chan struct{}) {
+	t.Helper()
+	select {
+	case <-event:
+	case <-time.After(testTime):
+		t.Errorf("%s did not happen", what)
+	}
+}
