@@ -3,6 +3,7 @@ package ptylink
 import (
 	"fmt"
 	"io"
+	"log/slog"
 	"time"
 
 	"bipd/ptylink/at"
@@ -19,6 +20,9 @@ const (
 	cmuxUsage = "(0,1),(0),(1-6),(31-32767),(1-255),(0-100),(2-255)"
 	muxUnit   = 10 * time.Millisecond
 	muxN1     = 512 // where the configuration has none: the standard's 31 of basic mode costs a sixth of the line
+
+	muxOverhead = 7                      // octets of a frame around its payload at most
+	muxT1       = 300 * time.Millisecond // package mux's own, good for 512 octets at 115200 bit/s
 )
 
 // portSpeeds are the codes of <port_speed>, in bit/s. A faster line leaves the value out.
@@ -79,8 +83,8 @@ func lineSpeed(line io.ReadWriteCloser) int {
 	return 0
 }
 
-// muxConfig fills what both ends of the line need in a multiplexer's configuration.
-func muxConfig(cfg mux.Config, role mux.Role) mux.Config {
+// muxConfig fills what both ends of a line need in a multiplexer's configuration.
+func muxConfig(cfg mux.Config, role mux.Role, log *slog.Logger) mux.Config {
 	cfg.Role = role
 	if cfg.N1 == 0 {
 		cfg.N1 = muxN1
@@ -90,6 +94,29 @@ func muxConfig(cfg mux.Config, role mux.Role) mux.Config {
 		cfg.KeepAlive = keepAlive
 	case cfg.KeepAlive < 0:
 		cfg.KeepAlive = 0
+	}
+	if cfg.Log == nil {
+		cfg.Log = log
+	}
+	return cfg
+}
+
+// paced fits timers and queue to the speed of a UART where the configuration leaves them open: an answer may have to wait
+// for the frame before it, and an AT command for what the kernel holds already.
+func paced(cfg mux.Config, speed int) mux.Config {
+	if speed <= 0 {
+		return cfg
+	}
+	octets := cfg.N1 + muxOverhead
+	frame := time.Duration(octets) * 10 * time.Second / time.Duration(speed) // start bit, 8 bits, stop bit
+	if t1 := 4*frame + 100*time.Millisecond; cfg.T1 == 0 && t1 > muxT1 {
+		cfg.T1 = t1
+		if cfg.T2 == 0 {
+			cfg.T2 = 2 * t1
+		}
+	}
+	if cfg.WriteSize == 0 {
+		cfg.WriteSize = 2 * octets
 	}
 	return cfg
 }

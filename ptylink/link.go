@@ -21,8 +21,9 @@ type LinkConfig struct {
 	// write deadlines. If it has WaitPeer, as a PTY, that is called before anything is sent.
 	Open  func(ctx context.Context) (io.ReadWriteCloser, error)
 	NoMux bool // AT only: no channels
-	// Mux describes the multiplexer; its Role is set here, N1 0 is 512, KeepAlive 0 is 5 s and below 0 is off. Without
-	// the multiplexer AT is sent after KeepAlive, and N2 of them unanswered are a lost line.
+	// Mux describes the multiplexer; its Role is set here, N1 0 is 512, KeepAlive 0 is 5 s and below 0 is off, timers and
+	// WriteSize 0 fit the speed of a TTY. Without the multiplexer AT is sent after KeepAlive, and N2 of them unanswered are
+	// a lost line.
 	Mux mux.Config
 	// Unsolicited gets the result codes that the AP sends by itself, see ParseUnsolicited; noise on the line may look like
 	// one. It must neither block nor call the Link.
@@ -50,8 +51,9 @@ func NewLink(cfg LinkConfig) *Link {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	cfg.Mux = muxConfig(cfg.Mux, mux.Initiator)
-	return &Link{cfg: cfg, log: cfg.Log.With("line", cfg.Name)}
+	log := cfg.Log.With("line", cfg.Name)
+	cfg.Mux = muxConfig(cfg.Mux, mux.Initiator, log)
+	return &Link{cfg: cfg, log: log}
 }
 
 // Run brings the line up and, whenever it is lost, up again, until ctx ends. It then closes the multiplexer in order and

@@ -114,7 +114,9 @@ func prepare(ctx context.Context, c *at.Client) error {
 func (l *Link) startMux(ctx context.Context, s *session) error {
 	ctx, cancel := context.WithTimeout(ctx, 2*stepTime)
 	defer cancel()
-	cmd := cmuxCommand(l.cfg.Mux, lineSpeed(s.line))
+	speed := lineSpeed(s.line)
+	cfg := paced(l.cfg.Mux, speed)
+	cmd := cmuxCommand(cfg, speed)
 	rest, err := s.client.Switch(ctx, cmd)
 	var cme at.CMEError
 	if errors.As(err, &cme) || errors.Is(err, at.ErrFinal) {
@@ -124,7 +126,7 @@ func (l *Link) startMux(ctx context.Context, s *session) error {
 	if err != nil {
 		return err
 	}
-	s.mux = mux.New(&restLine{s.line, rest}, l.cfg.Mux)
+	s.mux = mux.New(&restLine{s.line, rest}, cfg)
 	if err := s.mux.Start(ctx); err != nil {
 		return err
 	}
@@ -161,7 +163,7 @@ func (s *session) wait(ctx context.Context, cfg mux.Config) error {
 		case <-s.mux.Done():
 			return s.mux.Err()
 		case <-s.client.Done():
-			return s.client.Err()
+			return fmt.Errorf("DLC of AT: %w", s.client.Err())
 		}
 	}
 	return s.askForLife(ctx, cfg)

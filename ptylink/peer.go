@@ -18,8 +18,7 @@ type PeerConfig struct {
 	Name string // of the line, in logs
 	// Open opens the line anew: a TTY, or whatever has Close that ends a waiting Read and Write. It should have deadlines.
 	Open func(ctx context.Context) (io.ReadWriteCloser, error)
-	// Mux describes the multiplexer. Its Role is set here, KeepAlive 0 is 5 s and below 0 is off; mode, N1 and timers that
-	// the CP's AT+CMUX names come before it.
+	// Mux describes the multiplexer as in LinkConfig; mode, N1 and timers that the CP's AT+CMUX names come before it.
 	Mux mux.Config
 	Log *slog.Logger // nil: no log
 	// Down is called when a line on which a CP was heard is lost: every channel has ended. Run waits for it.
@@ -46,14 +45,21 @@ func NewPeer(cfg PeerConfig) *Peer {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	cfg.Mux = muxConfig(cfg.Mux, mux.Responder)
-	return &Peer{cfg: cfg, log: cfg.Log.With("line", cfg.Name), handlers: make(map[string]at.HandlerFunc), changed: make(chan struct{})}
+	log := cfg.Log.With("line", cfg.Name)
+	cfg.Mux = muxConfig(cfg.Mux, mux.Responder, log)
+	return &Peer{cfg: cfg, log: log, handlers: make(map[string]at.HandlerFunc), changed: make(chan struct{})}
 }
 
 // Handle registers a command. Its test form answers the usage that this package has of the CP's commands. The handler's
 // context ends when the line is lost in multiplexer mode, else with Run's. While it runs no other command is answered; it
-// must end with its context, for Run waits for it.
-func (p *Peer) Handle(name string, h at.HandlerFunc) { p.handlers[name] = h }
+// must end with its context, for Run waits for it. A bad name or one taken panics, as in at.Server.
+func (p *Peer) Handle(name string, h at.HandlerFunc) {
+	check := at.NewServer(at.ServerConfig{})
+	p.register(check)
+	check.Handle(nameCMUX, h, "") // taken
+	check.Handle(name, h, "")
+	p.handlers[name] = h
+}
 
 // Run answers the CP until ctx ends, opening the line again whenever it is lost, then closes it and returns nil. It is
 // called once.

@@ -36,11 +36,12 @@ func (p *Peer) serveAT(ctx context.Context, line io.ReadWriteCloser) (heard bool
 	}})
 	p.register(s)
 	s.Handle(nameCMUX, func(_ context.Context, c at.Command) ([]string, error) {
-		asked, err := parseCMUX(c, p.cfg.Mux, lineSpeed(line))
+		speed := lineSpeed(line)
+		asked, err := parseCMUX(c, p.cfg.Mux, speed)
 		if err != nil {
 			return nil, err
 		}
-		cfg = asked
+		cfg = paced(asked, speed)
 		return nil, at.ErrSwitch
 	}, cmuxUsage)
 	defer p.setServer(s)()

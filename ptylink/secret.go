@@ -1,6 +1,7 @@
 package ptylink
 
 import (
+	"encoding/json"
 	"fmt"
 	"io"
 	"log/slog"
@@ -27,8 +28,11 @@ func (s Secret) String() string {
 // Format prints String whatever the verb.
 func (s Secret) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, s.String()) }
 
-// MarshalText gives *** to all encoders of text, JSON and TOML among them.
-func (s Secret) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
+// MarshalJSON gives *** to JSON.
+func (s Secret) MarshalJSON() ([]byte, error) { return json.Marshal(s.String()) }
+
+// MarshalText gives *** to TOML. It belongs to the pointer since go-toml overlooks it in a value whose kind is string.
+func (s *Secret) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
 
 // LogValue gives *** to slog.
 func (s Secret) LogValue() slog.Value { return slog.StringValue(s.String()) }

@@ -67,8 +67,31 @@ func (t *TTY) Read(p []byte) (int, error) {
 
 func (t *TTY) Write(p []byte) (int, error) { return t.f.Write(p) }
 
-// Close gives the line back.
-func (t *TTY) Close() error { return t.f.Close() }
+// drainTime bounds how long Close lets a UART send what was written.
+const drainTime = 200 * time.Millisecond
+
+// Close ends a waiting Read and Write, lets a UART send what was written for 200 ms, drops the rest, and gives the line
+// back. Left to itself the kernel would wait half a minute for a far end that has stopped the line.
+func (t *TTY) Close() error {
+	_ = t.f.SetDeadline(time.Unix(1, 0))
+	if end := time.Now().Add(drainTime); t.unsent() > 0 {
+		for t.unsent() > 0 && time.Now().Before(end) {
+			time.Sleep(time.Millisecond)
+		}
+		_ = control(t.f, func(fd int) error { return unix.IoctlSetInt(fd, unix.TCFLSH, unix.TCOFLUSH) })
+	}
+	return t.f.Close()
+}
+
+// unsent counts the octets that wait to be sent, always 0 on a pty. There a flush would take from the other end what it
+// has not read yet.
+func (t *TTY) unsent() (n int) {
+	_ = control(t.f, func(fd int) (err error) {
+		n, err = unix.IoctlGetInt(fd, unix.TIOCOUTQ)
+		return err
+	})
+	return n
+}
 
 // Speed is the configured speed in bit/s, 0 for none.
 func (t *TTY) Speed() int { return t.speed }

@@ -26,7 +26,8 @@ var networks = map[string]string{"TCP": "tcp", "UDP": "udp"}
 
 // WebOpenChannel has the AP connect, AT%WEBOPCH, and gives the local address of the connection. The channel's DLC must
 // be open. It lasts as long as the AP takes to connect or to give up, and other commands wait as long: a caller that gives
-// up closes the DLC, at which the AP gives up too. A failure is an at.CMEError for each cause.
+// up closes the DLC, at which the AP gives up too. Without a deadline in ctx it lasts 60 s at most. A failure is an
+// at.CMEError for each cause.
 func (l *Link) WebOpenChannel(ctx context.Context, w WebOpen) (local netip.AddrPort, err error) {
 	cmd, err := w.Command()
 	if err != nil {

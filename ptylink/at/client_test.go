@@ -338,3 +338,23 @@ func FuzzClient(f *testing.F) {
 		<-c.Done()
 	})
 }
+
+// An answer counts also if the line ends right behind it.
+func TestClientAnswerBeforeTheEnd(t *testing.T) {
+	checkGoroutines(t)
+	for i := range 300 {
+		near, far := net.Pipe()
+		go func() {
+			defer far.Close()
+			_, _ = io.ReadFull(far, make([]byte, len("AT%X\r")))
+			_, _ = io.WriteString(far, "\r\n%X: 1\r\n\r\nOK\r\n")
+		}()
+		c := NewClient(near, ClientConfig{})
+		lines, err := c.Do(t.Context(), Command{Name: "%X"})
+		if err != nil || len(lines) != 1 {
+			t.Fatalf("%d: %q %v", i, lines, err)
+		}
+		<-c.Done()
+		near.Close()
+	}
+}
