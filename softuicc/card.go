@@ -237,7 +237,10 @@ func (c *Card) settle(ctx context.Context, gone <-chan struct{}, kit *proactive)
 		if err != nil {
 			return err
 		}
-		if c.kit != kit { // reset meanwhile: the command died with the old session
+		if err := c.usable(ctx, gone); err != nil {
+			return err
+		}
+		if c.kit != kit { // reset meanwhile: the answer died with the old session
 			return uicc.ErrMute
 		}
 	}

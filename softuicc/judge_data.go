@@ -143,7 +143,7 @@ func (j *judge) received(m *judged, ch *judgedChannel, l *objects, general byte)
 		j.violate("6.4.29", "RECEIVE DATA of %d octets answered with %d", m.asked, n)
 	case n < most && general != resultMissing:
 		j.violate("6.8", "RECEIVE DATA of %d octets answered with %d and result %02X; missing information is 02", m.asked, n, general)
-	case n == m.asked && general == resultMissing:
+	case n == m.asked && n > 0 && general == resultMissing:
 		j.violate("6.8", "RECEIVE DATA brought all %d octets, but the result is 02, missing information", n)
 	}
 	switch {

@@ -29,9 +29,9 @@ func (j *judge) profileArrived(apdu, profile []byte, inSession bool) {
 
 func (j *judge) channelProfile(p Profile) {
 	open := p.Has(12, 1)
-	for bit, name := range map[int]string{2: "CLOSE CHANNEL", 3: "RECEIVE DATA", 4: "SEND DATA"} {
+	for bit := 2; bit <= 4; bit++ {
 		if p.Has(12, bit) != open {
-			j.violate("5.2", "TERMINAL PROFILE offers one of OPEN CHANNEL and %s without the other (octet 12)", name)
+			j.violate("5.2", "TERMINAL PROFILE offers one of OPEN CHANNEL and %s without the other (octet 12)", commandNames[byte(0x3F+bit)])
 		}
 	}
 	if open != (p.Channels() > 0) {

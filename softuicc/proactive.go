@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"slices"
-	"sync"
 	"time"
 )
 
@@ -37,7 +36,8 @@ type proactive struct {
 	deadline time.Time // end of the think time
 	conns    [8]*Conn  // by channel
 	timers   [9]*Toolkit
-	running  sync.WaitGroup
+	running  int           // applets
+	ended    chan struct{} // closed when none runs any more
 	errs     []error
 	scratch  objects
 	listing  chan struct{} // held by the SetUpEventList under way
@@ -57,14 +57,17 @@ func (c *Card) terminalProfile(m *command) answer {
 		c.kit.profile = profile
 		return answer{sw: swOK, hold: true}
 	}
-	kit := &proactive{card: c, profile: profile, listing: make(chan struct{}, 1)}
+	kit := &proactive{card: c, profile: profile, listing: make(chan struct{}, 1), ended: make(chan struct{})}
 	kit.ctx, kit.cancel = context.WithCancel(context.Background())
 	c.kit = kit
 	kit.touch()
+	kit.running = len(c.cfg.Applets)
+	if kit.running == 0 {
+		close(kit.ended)
+	}
 	for _, run := range c.cfg.Applets {
 		tk := &Toolkit{card: c, kit: kit, notify: make(chan struct{}, 1)}
 		kit.apps = append(kit.apps, tk)
-		kit.running.Add(1)
 		go tk.run(run)
 	}
 	select {

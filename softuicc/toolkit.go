@@ -36,13 +36,15 @@ type Toolkit struct {
 
 // run is the applet's goroutine.
 func (tk *Toolkit) run(applet Applet) {
-	defer tk.kit.running.Done()
 	tk.main = goroutineID()
 	err := applet(tk.kit.ctx, tk)
 	c := tk.card
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	tk.ended = true
+	if tk.kit.running--; tk.kit.running == 0 {
+		close(tk.kit.ended)
+	}
 	if err != nil {
 		tk.kit.errs = append(tk.kit.errs, err)
 		c.log.Warn("applet ended", "card", c.cfg.Name, "err", err)
@@ -50,8 +52,8 @@ func (tk *Toolkit) run(applet Applet) {
 	c.signal()
 }
 
-// Wait blocks until the applets that the first TERMINAL PROFILE starts, or the present session's, have ended; it
-// returns their errors joined, or ctx's.
+// Wait blocks until TERMINAL PROFILE has started the applets and all of them have ended; it returns their errors joined,
+// or ctx's. For a card that was reset since it returns ErrReset.
 func (c *Card) Wait(ctx context.Context) error {
 	select {
 	case <-c.started:
@@ -64,13 +66,8 @@ func (c *Card) Wait(ctx context.Context) error {
 	if kit == nil {
 		return ErrReset
 	}
-	ended := make(chan struct{})
-	go func() {
-		kit.running.Wait()
-		close(ended)
-	}()
 	select {
-	case <-ended:
+	case <-kit.ended:
 	case <-ctx.Done():
 		return ctx.Err()
 	}
