@@ -24,8 +24,8 @@ import (
 type Config struct {
 	Name      string // of the card
 	Reader    uicc.Reader
-	PIN       string // empty = none is tried; never logged
-	LocalInfo *cat.LocalInfo
+	PIN       string         // empty = none is tried; never logged
+	LocalInfo *cat.LocalInfo // nil: PROVIDE LOCAL INFORMATION is not offered
 
 	PollInterval   time.Duration
 	BufferLimit    int // octets
@@ -33,9 +33,9 @@ type Config struct {
 	SendTimeout    time.Duration
 
 	Rules     []bip.Rule
-	Interface string       // of method 1; empty = as the host routes
-	DNS       []netip.Addr // where the AP names none
-	Policy    *egress.Policy
+	Interface string         // of method 1; empty = as the host routes
+	DNS       []netip.Addr   // where the AP names none
+	Policy    *egress.Policy // of method 1; nil: the defaults of package egress
 
 	Line *ptylink.LinkConfig // nil: no AP; method 1 then asks nobody for the network
 
@@ -49,12 +49,13 @@ type CP struct {
 	log  *slog.Logger
 	link *ptylink.Link
 
-	mu      sync.Mutex
-	state   string // of the card: see control.Card
-	err     error  // why the last session ended
-	atr     []byte
-	session *cat.Session // nil between sessions
-	gateway *bip.Gateway
+	mu       sync.Mutex
+	state    string // of the card: see control.Card
+	err      error  // why the last session ended
+	atr      []byte
+	session  *cat.Session // nil between sessions
+	gateway  *bip.Gateway
+	channels []control.Channel // of the session, as they were last told
 }
 
 // New makes a CP. Run runs it.
@@ -64,9 +65,31 @@ func New(cfg Config) *CP {
 	}
 	c := &CP{cfg: cfg, log: cfg.Log.With("card", cfg.Name), state: "absent"}
 	if cfg.Line != nil {
-		c.link = ptylink.NewLink(*cfg.Line)
+		line, told := *cfg.Line, cfg.Line.Unsolicited
+		line.Unsolicited = func(code string) {
+			c.logUnsolicited(code)
+			if told != nil {
+				told(code)
+			}
+		}
+		c.link = ptylink.NewLink(line)
 	}
 	return c
+}
+
+// logUnsolicited logs what the AP says by itself; what it means for a channel the channel's DLC tells. A code that
+// cannot be read is left: it may be a torn line with a password.
+func (c *CP) logUnsolicited(code string) {
+	what, err := ptylink.ParseUnsolicited(code)
+	if err != nil {
+		return
+	}
+	switch v := what.(type) {
+	case ptylink.WebStat:
+		c.log.Info("the AP says that a connection has ended", "channel", v.Channel, "state", v.State, "cause", v.Cause)
+	case ptylink.NetStat:
+		c.log.Info("the AP's network has changed", "up", v.Up, "access", v.Access, "interface", v.Interface)
+	}
 }
 
 // Run serves the reader, and keeps the line up, until ctx ends or the reader is gone for good.
@@ -87,17 +110,20 @@ func (c *CP) Run(ctx context.Context) error {
 	return err
 }
 
-// errGone says that a reader will not come back.
+// errGone is why there is no card where there is no reader.
 var errGone = errors.New("the reader is gone")
 
-// serveReader runs a session for each card that is put into the reader.
+// serveReader runs a session for each card that is put into the reader, which may go and come back.
 func (c *CP) serveReader(ctx context.Context) error {
-	for ctx.Err() == nil {
-		err := c.watchReader(ctx)
+	for was := true; ; {
+		there := c.watchReader(ctx)
 		if ctx.Err() != nil {
 			break
 		}
-		c.log.Warn("reader is gone; looking for it again", "reader", c.cfg.Reader.Name(), "error", err)
+		if was || there {
+			c.log.Warn("reader is gone; looking for it again", "reader", c.cfg.Reader.Name())
+		}
+		was = false
 		if !pause(ctx, readerRetry) {
 			break
 		}
@@ -107,7 +133,8 @@ func (c *CP) serveReader(ctx context.Context) error {
 
 const readerRetry = 2 * time.Second
 
-func (c *CP) watchReader(ctx context.Context) error {
+// watchReader returns when the reader is gone, and whether it was there.
+func (c *CP) watchReader(ctx context.Context) (there bool) {
 	watch, stopWatching := context.WithCancel(ctx)
 	defer stopWatching()
 	end := func() {} // ends the session under way and waits for it
@@ -115,6 +142,7 @@ func (c *CP) watchReader(ctx context.Context) error {
 	for state := range c.cfg.Reader.Watch(watch) {
 		end()
 		end = func() {}
+		there = there || state != uicc.SlotGone
 		switch state {
 		case uicc.SlotPresent:
 			end = c.startCard(ctx)
@@ -122,10 +150,10 @@ func (c *CP) watchReader(ctx context.Context) error {
 			c.setState("absent", nil)
 		case uicc.SlotGone:
 			c.setState("absent", errGone)
-			return errGone
+			return there
 		}
 	}
-	return errGone
+	return there
 }
 
 // startCard serves the inserted card on a goroutine of its own; the function it returns ends that.
@@ -156,7 +184,7 @@ func (c *CP) serveCard(ctx context.Context) {
 		err := c.runSession(ctx)
 		if ctx.Err() != nil || errors.Is(err, uicc.ErrRemoved) {
 			c.log.Info("card session ended", "cause", err)
-			c.setState("absent", err)
+			c.setState("absent", nil)
 			return
 		}
 		c.setState("failed", err)
@@ -201,83 +229,33 @@ func (c *CP) runSession(ctx context.Context) error {
 		ConnectTimeout: c.cfg.ConnectTimeout, SendTimeout: c.cfg.SendTimeout, Log: c.cfg.Log, Trace: c.cfg.Trace,
 	})
 	gateway.Register(session)
-	session.Handle(c.cfg.LocalInfo, cat.TypeProvideLocalInformation)
-	c.setSession("serving", card.ATR(), session, gateway)
-	defer func() {
-		c.setSession("absent", nil, nil, nil)
-		gateway.Close()
-	}()
+	if c.cfg.LocalInfo != nil {
+		session.Handle(c.cfg.LocalInfo, cat.TypeProvideLocalInformation)
+	}
+	c.setServing(card.ATR(), session, gateway)
+	defer gateway.Close()
 	return session.Run(ctx)
 }
 
 func (c *CP) routes() *bip.Table {
-	kernel := &bip.KernelBearer{Interface: c.cfg.Interface, DNS: c.cfg.DNS, Trace: c.cfg.Trace}
-	if c.cfg.Policy != nil {
-		kernel.Policy = c.cfg.Policy.Check
-	}
+	kernel := &bip.KernelBearer{Interface: c.cfg.Interface, DNS: c.cfg.DNS, Policy: c.cfg.Policy.Check, Trace: c.cfg.Trace}
 	t := &bip.Table{Rules: c.cfg.Rules, Method1: kernel}
 	if c.link != nil {
-		line := &lineBearer{link: c.link, trace: c.cfg.Trace, kernelDNS: c.cfg.DNS}
+		line := newLineBearer(c.link, c.cfg.Trace, c.cfg.DNS)
 		t.Method2, kernel.Network = line, line.askNetwork
 	}
 	return t
 }
 
+// setState says why there is no session.
 func (c *CP) setState(state string, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.state, c.err = state, err
+	c.state, c.err, c.atr, c.session, c.gateway, c.channels = state, err, nil, nil, nil, nil
 }
 
-func (c *CP) setSession(state string, atr []byte, s *cat.Session, g *bip.Gateway) {
+func (c *CP) setServing(atr []byte, s *cat.Session, g *bip.Gateway) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.state, c.err, c.atr, c.session, c.gateway = state, nil, atr, s, g
-}
-
-// Status is what bipctl shows of the card.
-func (c *CP) Status() control.Card {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	s := control.Card{Name: c.cfg.Name, Reader: c.cfg.Reader.Name(), State: c.state, ATR: fmt.Sprintf("%X", c.atr), Line: "none"}
-	if c.err != nil {
-		s.Error = c.err.Error()
-	}
-	switch {
-	case c.link == nil:
-	case c.link.Multiplexed():
-		s.Line = "multiplexed"
-	case c.link.Up():
-		s.Line = "AT"
-	default:
-		s.Line = "down"
-	}
-	return s
-}
-
-// statusWait is how long a busy card may keep bipctl waiting.
-const statusWait = time.Second
-
-// Channels lists the open channels: nothing where no session runs.
-func (c *CP) Channels() []control.Channel {
-	c.mu.Lock()
-	session, gateway := c.session, c.gateway
-	c.mu.Unlock()
-	if session == nil {
-		return nil
-	}
-	got := make(chan []bip.ChannelInfo, 1)
-	if !session.Post(func() { got <- gateway.Channels() }) {
-		return nil
-	}
-	var list []control.Channel
-	select {
-	case infos := <-got:
-		for _, i := range infos {
-			list = append(list, control.Channel{Card: c.cfg.Name, Channel: i.ID, Method: int(i.Method), State: i.State,
-				Network: i.Network, Remote: i.Remote.String(), Buffer: i.Buffer, Received: i.Received, Sent: i.Sent})
-		}
-	case <-time.After(statusWait):
-	}
-	return list
+	c.state, c.err, c.atr, c.session, c.gateway, c.channels = "serving", nil, atr, s, g, nil
 }

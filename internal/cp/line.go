@@ -3,6 +3,7 @@ package cp
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"net/netip"
 	"sync"
@@ -20,6 +21,17 @@ type lineBearer struct {
 	link      *ptylink.Link
 	trace     *trace.Stream
 	kernelDNS []netip.Addr // where the AP names no server
+	// taken holds a token for each channel from before its DLC is opened until it is closed again: the card may open a
+	// channel anew while its last connection is still being closed, and neither DLC nor AT%WEBCLCH tells the two apart.
+	taken [ptylink.MaxChannel + 1]chan struct{}
+}
+
+func newLineBearer(link *ptylink.Link, stream *trace.Stream, dns []netip.Addr) *lineBearer {
+	b := &lineBearer{link: link, trace: stream, kernelDNS: dns}
+	for n := range b.taken {
+		b.taken[n] = make(chan struct{}, 1)
+	}
+	return b
 }
 
 // Method is Method2.
@@ -28,9 +40,16 @@ func (b *lineBearer) Method() trace.Method { return trace.Method2 }
 // Prepare has nothing to ask beforehand.
 func (b *lineBearer) Prepare(_ context.Context, r bip.Request) bip.Dialer {
 	return bip.DialerFunc(func(ctx context.Context) (net.Conn, error) {
+		taken := b.taken[r.Channel]
+		select {
+		case taken <- struct{}{}:
+		case <-ctx.Done():
+			return nil, noNetwork(fmt.Errorf("the channel's connection before is not closed yet: %w", context.Cause(ctx)))
+		}
 		conn, err := b.dial(ctx, r)
 		if err != nil {
-			return nil, withCause(err)
+			<-taken
+			return nil, err
 		}
 		return conn, nil
 	})
@@ -51,7 +70,10 @@ func (b *lineBearer) askNetwork(ctx context.Context, r bip.Request) (bip.Access,
 	par, err := b.link.GetNet(ctx, r.Channel, byte(r.Bearer.Type), r.NetworkAccessName)
 	if err != nil {
 		b.emit(r, "S403", trace.AP, trace.CP, "no network parameters", err)
-		return bip.Access{}, withCause(err)
+		if err = withCause(err); bip.CauseOf(err) != bip.CauseNoNetwork {
+			err = noNetwork(err) // whatever it is: without the parameters there is none
+		}
+		return bip.Access{}, err
 	}
 	b.emit(r, "S403", trace.AP, trace.CP, "%NETPAR: access point "+par.AccessPoint, nil)
 	return bip.Access{AccessPoint: par.AccessPoint, DNS: par.DNS}, nil
@@ -61,7 +83,7 @@ func (b *lineBearer) askNetwork(ctx context.Context, r bip.Request) (bip.Access,
 func (b *lineBearer) dial(ctx context.Context, r bip.Request) (net.Conn, error) {
 	dlc, err := b.link.OpenChannel(ctx, r.Channel)
 	if err != nil {
-		return nil, err
+		return nil, noNetwork(err) // the AP stands in the way, not the far end
 	}
 	open := ptylink.WebOpen{Channel: r.Channel, Network: r.Network, Remote: r.Remote, Buffer: r.Buffer, NAN: r.NetworkAccessName}
 	if r.Login != nil {
@@ -74,7 +96,7 @@ func (b *lineBearer) dial(ctx context.Context, r bip.Request) (net.Conn, error) 
 	if _, err := b.link.WebOpenChannel(ctx, open); err != nil {
 		dlc.Close()
 		b.emit(r, "S705", trace.AP, trace.CP, "not connected", err)
-		return nil, err
+		return nil, withCause(err)
 	}
 	b.emit(r, "S705", trace.AP, trace.CP, "OK", nil)
 	conn := dlc
@@ -119,24 +141,28 @@ func (c *lineConn) Close() error {
 			err = nil // the AP has closed it already
 		}
 		err = errors.Join(err, c.Conn.Close())
+		<-b.taken[c.request.Channel]
 	})
 	return err
 }
 
-// withCause gives an error of the line its cause. Every one of these means that the AP, not the far end, stands in the way,
-// unless the AP's error number says more.
+func noNetwork(err error) error { return &bip.Error{Cause: bip.CauseNoNetwork, Err: err} }
+
+// causes are those of the AP's error numbers. Others have no specific cause.
+var causes = map[at.CMEError]bip.Cause{
+	at.ErrRefused: bip.CauseRefused, at.ErrUnreachable: bip.CauseUnreachable, at.ErrConnectTimeout: bip.CauseTimeout,
+	at.ErrNetworkTimeout: bip.CauseTimeout, at.ErrName: bip.CauseName, at.ErrPolicy: bip.CauseDenied,
+	at.ErrNoService: bip.CauseNoNetwork, at.ErrNotAllowedNetwork: bip.CauseNoNetwork, at.ErrPortInUse: bip.CausePortInUse,
+}
+
+// withCause gives an error of an AT command its cause: the line's, that of the AP's error number, or time out.
 func withCause(err error) error {
 	var cme at.CMEError
 	switch {
-	case errors.Is(err, ptylink.ErrDown), errors.Is(err, ptylink.ErrNoMux):
-		return &bip.Error{Cause: bip.CauseNoNetwork, Err: err}
-	case !errors.As(err, &cme):
-		return err
+	case errors.Is(err, ptylink.ErrDown):
+		return noNetwork(err)
+	case errors.As(err, &cme):
+		return &bip.Error{Cause: causes[cme], Err: err}
 	}
-	causes := map[at.CMEError]bip.Cause{
-		at.ErrRefused: bip.CauseRefused, at.ErrUnreachable: bip.CauseUnreachable, at.ErrConnectTimeout: bip.CauseTimeout,
-		at.ErrNetworkTimeout: bip.CauseTimeout, at.ErrName: bip.CauseName, at.ErrPolicy: bip.CauseDenied,
-		at.ErrNoService: bip.CauseNoNetwork, at.ErrNotAllowedNetwork: bip.CauseNoNetwork, at.ErrPortInUse: bip.CausePortInUse,
-	}
-	return &bip.Error{Cause: causes[cme], Err: err}
+	return err
 }
