@@ -9,7 +9,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"sync"
 	"time"
 
@@ -17,6 +16,7 @@ import (
 
 	"bipd/internal/control"
 	"bipd/internal/netbed"
+	"bipd/softuicc"
 	"bipd/trace"
 )
 
@@ -37,6 +37,7 @@ It needs no root where the system lets users make user namespaces.`,
 			if err := netbed.Reexec(); err != nil {
 				return err
 			}
+			d.screen = stdout()
 			return d.run(cmd.Context())
 		},
 	}
@@ -52,6 +53,7 @@ type demo struct {
 	bin, html string
 	size      int
 	keep      bool
+	screen    screen
 
 	dir  string // configurations, logs and sockets
 	file []byte // what is downloaded
@@ -72,25 +74,27 @@ func (d *demo) run(ctx context.Context) (err error) {
 	}
 	defer func() {
 		if d.keep || err != nil {
-			fmt.Println("configurations and logs are in", d.dir)
+			fmt.Fprintln(d.screen, "configurations and logs are in", d.dir)
 		} else {
 			os.RemoveAll(d.dir)
 		}
 	}()
+	return d.compare(ctx)
+}
+
+// compare downloads by both methods, and shows all results at the end.
+func (d *demo) compare(ctx context.Context) error {
 	var results []result
 	for _, m := range []trace.Method{trace.Method1, trace.Method2} {
 		r, err := d.runMethod(ctx, m)
-		results = append(results, r...)
 		if err != nil {
-			if ctx.Err() != nil {
-				err = context.Cause(ctx)
-			}
 			return fmt.Errorf("%v: %w", m, err)
 		}
+		results = append(results, r...)
 	}
-	fmt.Println()
+	fmt.Fprintln(d.screen)
 	for _, r := range results {
-		fmt.Println(r)
+		fmt.Fprintln(d.screen, r)
 	}
 	return nil
 }
@@ -107,6 +111,11 @@ func (d *demo) prepare() error {
 	for _, name := range []string{"bipd", "apd"} {
 		if _, err := exec.LookPath(filepath.Join(d.bin, name)); err != nil {
 			return fmt.Errorf("%w (build it with: make)", err)
+		}
+	}
+	if d.html != "" {
+		if err := os.MkdirAll(d.html, 0o777); err != nil {
+			return fmt.Errorf("--html: %w", err)
 		}
 	}
 	dir, err := os.MkdirTemp("", "bip-demo-")
@@ -140,11 +149,10 @@ func (d *demo) runMethod(ctx context.Context, m trace.Method) ([]result, error) 
 		return nil, fmt.Errorf("web server: %w", err)
 	}
 	defer web.close()
-	fmt.Printf("\n%v: the UICC asks for http and https on %v; the server is %s\n", m, n.server, web.name)
-	if err := n.describe(os.Stdout); err != nil {
+	if err := n.describe(d.screen, web.name); err != nil {
 		return nil, err
 	}
-	t, err := startTerminal(ctx, d.bin, dir, n)
+	t, err := startTerminal(ctx, d.bin, dir, n, demoConfigs(dir))
 	if err != nil {
 		return nil, err
 	}
@@ -166,22 +174,23 @@ func (d *demo) download(ctx context.Context, t *terminalProcess, n *network, web
 	if err != nil {
 		return result{}, err
 	}
-	r, err := runCard(ctx, cardJob{
-		reader: t.reader, method: m, scheme: scheme, server: n.server, roots: web.roots, size: d.size, sum: d.sum,
-		settle: rec.settle,
+	job := cardJob{method: m, scheme: scheme, server: n.server, roots: web.roots, size: d.size, sum: d.sum, screen: d.screen}
+	r := result{method: m, scheme: scheme}
+	err = useCard(ctx, t.reader, func() { rec.settle(m) }, func(ctx context.Context, tk *softuicc.Toolkit) error {
+		return job.download(ctx, tk, &r)
 	})
 	events := rec.stop()
 	if err != nil {
-		return r, err
+		return result{}, errors.Join(t.ended(err), err)
 	}
 	if err := trace.CheckOrder(events, m, 1); err != nil {
-		return r, fmt.Errorf("the steps are not those of %v: %w", m, err)
+		return result{}, fmt.Errorf("the steps are not those of %v: %w", m, err)
 	}
 	html := ""
 	if d.html != "" {
 		html = filepath.Join(d.html, fmt.Sprintf("method%d-%s.html", m, scheme))
 	}
-	return r, writeLadders(steps(events), scheme == "http", html)
+	return r, writeLadders(d.screen, steps(events), scheme == "http", html)
 }
 
 // result is one download.
@@ -196,25 +205,19 @@ func (r result) String() string {
 	return fmt.Sprintf("%v  %-5s  %d bytes  %s  sha256 ok", r.method, r.scheme, r.bytes, rate(r.bytes, r.took))
 }
 
-func rate(bytes int, d time.Duration) string {
-	return fmt.Sprintf("%.1f kB/s", float64(bytes)/1000/max(d.Seconds(), 1e-6))
-}
-
 // recording keeps the events of the daemons.
 type recording struct {
 	cancel context.CancelFunc
 	wg     sync.WaitGroup
 	mu     sync.Mutex
 	events []trace.Event
+	more   chan struct{} // closed, and made anew, with each event
 }
-
-// quiet is how long nothing has to happen before a download counts as over: a closed channel still has messages to exchange with the server.
-const quiet = 300 * time.Millisecond
 
 // record begins to keep the events of the daemons at the sockets. It returns once none can be missed.
 func record(ctx context.Context, sockets ...string) (*recording, error) {
 	ctx, cancel := context.WithCancel(ctx)
-	r := &recording{cancel: cancel}
+	r := &recording{cancel: cancel, more: make(chan struct{})}
 	ready := make(chan error, 2*len(sockets))
 	for _, s := range sockets {
 		r.wg.Go(func() {
@@ -222,6 +225,8 @@ func record(ctx context.Context, sockets ...string) (*recording, error) {
 				r.mu.Lock()
 				defer r.mu.Unlock()
 				r.events = append(r.events, e)
+				close(r.more)
+				r.more = make(chan struct{})
 			})
 			if err == nil {
 				err = errors.New("the daemon ended")
@@ -239,16 +244,46 @@ func record(ctx context.Context, sockets ...string) (*recording, error) {
 	return r, nil
 }
 
-// settle waits, for a bounded time, until nothing has happened for a while.
-func (r *recording) settle() {
-	count := func() int {
-		r.mu.Lock()
-		defer r.mu.Unlock()
-		return len(r.events)
+// settleTime bounds how long a closed channel may still have messages to exchange with the server.
+const settleTime = 3 * time.Second
+
+// settle waits, for a bounded time, until all messages of the method's last step have come.
+func (r *recording) settle(m trace.Method) {
+	table := m.Steps()
+	last := table[len(table)-1].Name
+	want := 0
+	for _, s := range table {
+		if s.Name == last {
+			want++
+		}
 	}
-	for before, tries := -1, 0; before != count() && tries < 10; tries++ {
-		before = count()
-		time.Sleep(quiet)
+	r.until(settleTime, func(events []trace.Event) bool {
+		for _, e := range events {
+			if e.Step == last {
+				want--
+			}
+		}
+		return want <= 0
+	})
+}
+
+// until waits, for a bounded time, until enough has happened. It calls enough with the events since its last call.
+func (r *recording) until(limit time.Duration, enough func(since []trace.Event) bool) bool {
+	timeout := time.After(limit)
+	for seen := 0; ; {
+		r.mu.Lock()
+		since := r.events[seen:]
+		seen = len(r.events)
+		more := r.more
+		r.mu.Unlock()
+		if enough(since) {
+			return true
+		}
+		select {
+		case <-more:
+		case <-timeout:
+			return false
+		}
 	}
 }
 
@@ -256,6 +291,5 @@ func (r *recording) settle() {
 func (r *recording) stop() []trace.Event {
 	r.cancel()
 	r.wg.Wait()
-	slices.SortStableFunc(r.events, func(a, b trace.Event) int { return a.Time.Compare(b.Time) })
-	return r.events
+	return trace.Merge(r.events)
 }

@@ -11,11 +11,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
-	"os"
-	"strings"
 	"time"
-
-	"golang.org/x/sys/unix"
 
 	"bipd/cat"
 	"bipd/softuicc"
@@ -24,14 +20,13 @@ import (
 
 // cardJob is what the software UICC of one download has to do.
 type cardJob struct {
-	reader string // socket of the reader into which the card is put
 	method trace.Method
 	scheme string
 	server netip.Addr
 	roots  *x509.CertPool
 	size   int
 	sum    [32]byte
-	settle func() // waits until the terminal has nothing left to do for the applet; then the card leaves
+	screen screen
 }
 
 // bearer is the one by which a handset's routing takes the method.
@@ -42,33 +37,55 @@ func (j cardJob) bearer() cat.BearerDescription {
 	return cat.BearerDescription{Type: cat.BearerWLAN}
 }
 
-// runCard makes a card with one applet that downloads the file, puts it into the reader, and takes it out when the
-// applet has ended. What the card's judge finds against the terminal is an error.
-func runCard(ctx context.Context, j cardJob) (result, error) {
-	r := result{method: j.method, scheme: j.scheme}
+// powerOffTime bounds how long an applet whose card has lost its power may take to end.
+const powerOffTime = time.Second
+
+// useCard makes a card with one applet, puts it into the reader at the socket, and takes it out when the applet has
+// ended and the terminal has settled what that left to do. What the card's judge finds against the terminal is an error.
+func useCard(ctx context.Context, reader string, settle func(), applet softuicc.Applet) error {
+	ended := make(chan error, 1)
 	card, err := softuicc.New(softuicc.Config{Name: "demo", Applets: []softuicc.Applet{
-		func(ctx context.Context, tk *softuicc.Toolkit) error { return j.download(ctx, tk, &r) },
+		func(ctx context.Context, tk *softuicc.Toolkit) error {
+			err := applet(ctx, tk)
+			ended <- err
+			return err
+		},
 	}})
 	if err != nil {
-		return r, err
+		return err
 	}
-	conn, err := net.Dial("unix", j.reader)
+	conn, err := net.Dial("unix", reader)
 	if err != nil {
-		return r, fmt.Errorf("putting the card in: %w", err)
+		return fmt.Errorf("putting the card in: %w", err)
 	}
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	served := make(chan error, 1)
-	go func() { served <- softuicc.ServeVPCD(ctx, conn, card) }()
-	err = card.Wait(ctx)
-	j.settle()
-	cancel()
+	ctx, cancel := context.WithCancelCause(ctx)
+	served := make(chan struct{})
+	go func() {
+		defer close(served)
+		err := softuicc.ServeVPCD(ctx, conn, card)
+		cancel(errors.Join(errReaderGone, err))
+	}()
+	select {
+	case err = <-ended:
+		settle()
+	case <-ctx.Done():
+		err = context.Cause(ctx)
+		card.Close() // which ends the applet's context
+		select {
+		case <-ended:
+		case <-time.After(powerOffTime): // it had not begun, and will not any more
+		}
+	}
+	cancel(nil)
 	<-served
 	for _, v := range card.Violations() {
 		err = errors.Join(err, fmt.Errorf("terminal against the specification: %v", v))
 	}
-	return r, err
+	return err
 }
+
+// errReaderGone says that bipd has closed the reader under the card.
+var errReaderGone = errors.New("the reader has let the card go")
 
 // download is the applet: Go's own HTTP client over a BIP channel.
 func (j cardJob) download(ctx context.Context, tk *softuicc.Toolkit, r *result) error {
@@ -103,7 +120,7 @@ func (j cardJob) download(ctx context.Context, tk *softuicc.Toolkit, r *result) 
 		return fmt.Errorf("the server answered %s", resp.Status)
 	}
 	sum := sha256.New()
-	bar := newProgress(fmt.Sprintf("  %v %-5s", j.method, j.scheme), j.size)
+	bar := newProgress(j.screen, fmt.Sprintf("  %v %-5s", j.method, j.scheme), j.size)
 	n, err := io.Copy(io.MultiWriter(sum, bar), resp.Body)
 	r.bytes, r.took = int(n), time.Since(started)
 	bar.done()
@@ -114,55 +131,4 @@ func (j cardJob) download(ctx context.Context, tk *softuicc.Toolkit, r *result) 
 		return fmt.Errorf("SHA-256 of the %d bytes downloaded differs", n)
 	}
 	return nil
-}
-
-// progress is a bar on the terminal that shows how far a download is. Where standard output is no terminal, only its last state is shown.
-type progress struct {
-	label    string
-	total, n int
-	started  time.Time
-	shown    time.Time
-	live     bool
-}
-
-func newProgress(label string, total int) *progress {
-	_, err := unix.IoctlGetTermios(int(os.Stdout.Fd()), unix.TCGETS)
-	return &progress{label: label, total: total, started: time.Now(), live: err == nil}
-}
-
-const (
-	barWidth  = 30
-	barPeriod = 100 * time.Millisecond
-)
-
-// Write counts.
-func (p *progress) Write(b []byte) (int, error) {
-	p.n += len(b)
-	if p.live && time.Since(p.shown) >= barPeriod {
-		p.shown = time.Now()
-		fmt.Print("\r" + p.String())
-	}
-	return len(b), nil
-}
-
-func (p *progress) String() string {
-	filled := barWidth * min(p.n, p.total) / p.total
-	return fmt.Sprintf("%s [%s%s] %d of %d bytes, %s ", p.label, strings.Repeat("#", filled), strings.Repeat(".", barWidth-filled),
-		p.n, p.total, rate(p.n, time.Since(p.started)))
-}
-
-func (p *progress) done() {
-	if p.live {
-		fmt.Print("\r")
-	}
-	fmt.Println(p.String())
-}
-
-// terminalWidth is that of standard output; 100 where it is no terminal.
-func terminalWidth() int {
-	ws, err := unix.IoctlGetWinsize(int(os.Stdout.Fd()), unix.TIOCGWINSZ)
-	if err != nil || ws.Col == 0 {
-		return 100
-	}
-	return int(ws.Col)
 }

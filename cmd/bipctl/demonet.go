@@ -40,8 +40,13 @@ func newNet(bed *netbed.Bed, m trace.Method) (*network, error) {
 	return n, bed.Link(inside, n.internet, "203.0.113.2/24", "203.0.113.80/24")
 }
 
-// describe shows what interfaces each host has.
-func (n *network) describe(w io.Writer) error {
+// describe shows who makes the connections, and what interfaces each host has.
+func (n *network) describe(w io.Writer, server string) error {
+	stack := "CP"
+	if n.method == trace.Method2 {
+		stack = "AP"
+	}
+	fmt.Fprintf(w, "\n%v: the TCP/IP stack of the %s makes the connections\n", n.method, stack)
 	for _, h := range []*netbed.Host{n.cp, n.ap, n.internet} {
 		names, err := h.Interfaces()
 		if err != nil {
@@ -49,6 +54,7 @@ func (n *network) describe(w io.Writer) error {
 		}
 		fmt.Fprintf(w, "  namespace %-8s has the interfaces %s\n", h, strings.Join(names, ", "))
 	}
+	fmt.Fprintf(w, "  server %v is %s\n", n.server, server)
 	return n.verify()
 }
 

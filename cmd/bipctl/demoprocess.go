@@ -18,6 +18,7 @@ import (
 
 // process is a program that runs on a host, with its output in a file.
 type process struct {
+	name string // of the program
 	cmd  *exec.Cmd
 	log  string
 	done chan struct{} // closed when it has ended
@@ -25,8 +26,9 @@ type process struct {
 }
 
 func startProcess(ctx context.Context, host *netbed.Host, dir, name string, args ...string) (*process, error) {
-	p := &process{log: filepath.Join(dir, filepath.Base(name)+".log"), done: make(chan struct{})}
-	out, err := os.Create(p.log)
+	p := &process{name: filepath.Base(name), done: make(chan struct{})}
+	p.log = filepath.Join(dir, p.name+".log")
+	out, err := os.OpenFile(p.log, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
 	if err != nil {
 		return nil, err
 	}
@@ -60,11 +62,24 @@ func (p *process) until(ctx context.Context, ready func(context.Context) error) 
 		}
 		select {
 		case <-p.done:
-			return fmt.Errorf("%s ended: %w\n%s", p.cmd.Args[0], p.err, p.tail())
+			return fmt.Errorf("%w\n%s", p.ended(), p.tail())
 		case <-ctx.Done():
-			return fmt.Errorf("%s is not ready: %w\n%s", p.cmd.Args[0], err, p.tail())
+			return fmt.Errorf("%s is not ready: %w\n%s", p.name, err, p.tail())
 		case <-time.After(20 * time.Millisecond):
 		}
+	}
+}
+
+// ended says how the process has ended; nil while it runs.
+func (p *process) ended() error {
+	select {
+	case <-p.done:
+		if p.err == nil {
+			return fmt.Errorf("%s ended by itself", p.name)
+		}
+		return fmt.Errorf("%s ended: %w", p.name, p.err)
+	default:
+		return nil
 	}
 }
 
@@ -91,9 +106,10 @@ func (p *process) tail() string {
 
 // terminalProcess is bipd and apd, each on its host.
 type terminalProcess struct {
-	dir    string
-	reader string // the socket into which the card dials
-	cp, ap *process
+	bin, dir string
+	net      *network
+	reader   string // the socket into which the card dials
+	cp, ap   *process
 }
 
 // The configurations are what an operator would write, with other paths.
@@ -131,18 +147,28 @@ mtu = 1500
 `
 )
 
-func startTerminal(ctx context.Context, bin, dir string, n *network) (*terminalProcess, error) {
-	t := &terminalProcess{dir: dir, reader: filepath.Join(dir, "card0.sock")}
-	for name, text := range map[string]string{"bipd.toml": bipdConfig, "apd.toml": apdConfig, "profiles.toml": apdProfiles} {
-		if err := os.WriteFile(filepath.Join(dir, name), []byte(strings.ReplaceAll(text, "DIR", dir)), 0o600); err != nil {
+// demoConfigs are the configuration files of the demonstration, by name.
+func demoConfigs(dir string) map[string]string {
+	files := map[string]string{"bipd.toml": bipdConfig, "apd.toml": apdConfig, "profiles.toml": apdProfiles}
+	for name, text := range files {
+		files[name] = strings.ReplaceAll(text, "DIR", dir)
+	}
+	return files
+}
+
+// startTerminal writes the configuration files into dir, and starts both daemons with them.
+func startTerminal(ctx context.Context, bin, dir string, n *network, configs map[string]string) (*terminalProcess, error) {
+	for name, text := range configs {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
 			return nil, err
 		}
 	}
+	t := &terminalProcess{bin: bin, dir: dir, net: n, reader: filepath.Join(dir, "card0.sock")}
 	var err error
-	if t.cp, err = startProcess(ctx, n.cp, dir, filepath.Join(bin, "bipd"), "--config", filepath.Join(dir, "bipd.toml")); err != nil {
+	if t.cp, err = t.start(ctx, n.cp, "bipd"); err != nil {
 		return nil, err
 	}
-	if t.ap, err = startProcess(ctx, n.ap, dir, filepath.Join(bin, "apd"), "--config", filepath.Join(dir, "apd.toml")); err != nil {
+	if t.ap, err = t.start(ctx, n.ap, "apd"); err != nil {
 		t.cp.close()
 		return nil, err
 	}
@@ -151,6 +177,10 @@ func startTerminal(ctx context.Context, bin, dir string, n *network) (*terminalP
 		return nil, err
 	}
 	return t, nil
+}
+
+func (t *terminalProcess) start(ctx context.Context, host *netbed.Host, name string) (*process, error) {
+	return startProcess(ctx, host, t.dir, filepath.Join(t.bin, name), "--config", filepath.Join(t.dir, name+".toml"))
 }
 
 // sockets are the control sockets of both daemons.
@@ -179,6 +209,17 @@ func (t *terminalProcess) ready(ctx context.Context) error {
 func (t *terminalProcess) close() {
 	t.cp.close()
 	t.ap.close()
+}
+
+// ended says which of the daemons has ended; nil where both run. A reader that is gone means that bipd is about to end.
+func (t *terminalProcess) ended(cause error) error {
+	if errors.Is(cause, errReaderGone) {
+		select {
+		case <-t.cp.done:
+		case <-time.After(endTime):
+		}
+	}
+	return errors.Join(t.cp.ended(), t.ap.ended())
 }
 
 // lastWords is the end of both logs, for the report of a failure.

@@ -64,8 +64,9 @@ func findNginx() (string, error) {
 	return exec.LookPath("/usr/sbin/nginx")
 }
 
-// nginxConfig has one process, which needs no other user: in a user namespace there is none.
+// nginxConfig has one process, which stays the user it is: in a user namespace there is no other.
 const nginxConfig = `daemon off;
+user root;
 master_process off;
 pid DIR/nginx.pid;
 error_log DIR/nginx-error.log;

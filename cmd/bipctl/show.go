@@ -81,7 +81,7 @@ events are kept until then and shown as a message sequence chart.`,
 		if err != nil || !keep {
 			return err
 		}
-		return writeLadders(steps(events), *ladder, *html)
+		return writeLadders(stdout(), steps(events), *ladder, *html)
 	}
 	return cmd
 }
@@ -131,9 +131,9 @@ func steps(events []trace.Event) []trace.Event {
 	return kept
 }
 
-func writeLadders(events []trace.Event, text bool, html string) error {
+func writeLadders(s screen, events []trace.Event, text bool, html string) error {
 	if text {
-		if err := trace.WriteLadder(os.Stdout, events, trace.LadderOptions{Width: terminalWidth()}); err != nil {
+		if err := trace.WriteLadder(s, events, trace.LadderOptions{Width: s.width}); err != nil {
 			return err
 		}
 	}
