@@ -1,0 +1,241 @@
+package mux
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"testing"
+	"time"
+)
+
+// TestLineTorn has a peer that vanishes: an error, and not io.EOF, after the data.
+func TestLineTorn(t *testing.T) {
+	for name, l := range lines {
+		t.Run(name, func(t *testing.T) {
+			checkLeaks(t)
+			var far io.Closer
+			a, b := startPair(t, func(t testing.TB) (io.ReadWriteCloser, io.ReadWriteCloser) {
+				la, lb := l(t)
+				far = lb
+				return la, lb
+			}, Config{})
+			da, db := openDLC(t, a, b, 2)
+			if _, err := db.Write([]byte("before")); err != nil {
+				t.Fatal(err)
+			}
+			waitFor(t, a, "data", func() bool { return da.rx.len() == 6 })
+			far.Close()
+			<-a.Done()
+			got, err := io.ReadAll(da)
+			if string(got) != "before" || err == nil {
+				t.Errorf("got %q, %v", got, err)
+			}
+			if a.Err() == nil || errors.Is(a.Err(), io.EOF) {
+				t.Errorf("the multiplexer ended with %v", a.Err())
+			}
+			if _, err := da.Write([]byte("x")); err == nil {
+				t.Error("write works")
+			}
+			_, err = a.Accept(testContext(t))
+			wantErr(t, err, a.Err())
+		})
+	}
+}
+
+// rawPeer is a peer without a multiplexer: it reads everything and answers as told.
+func rawPeer(t *testing.T, l io.ReadWriteCloser, answer func(f frame) []frame) {
+	t.Helper()
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		d := &decoder{n1: 1499}
+		buf := make([]byte, 4096)
+		for {
+			n, err := l.Read(buf)
+			if err != nil {
+				return
+			}
+			for _, f := range decodeAll(d, buf[:n]) {
+				for _, a := range answer(f) {
+					l.Write(appendBasic(nil, a))
+				}
+			}
+		}
+	}()
+	t.Cleanup(func() {
+		l.Close()
+		<-ended
+	})
+}
+
+var quick = Config{T1: 50 * time.Millisecond, T2: 50 * time.Millisecond}
+
+// ua answers SABM and nothing else.
+func ua(f frame) []frame {
+	if f.typ != frameSABM {
+		return nil
+	}
+	return []frame{{dlci: f.dlci, cr: true, typ: frameUA, pf: true}}
+}
+
+// TestSilentPeer has a peer that answers no message: the keep-alive finds out, and
+// Close comes back.
+func TestSilentPeer(t *testing.T) {
+	checkLeaks(t)
+	for _, keepAlive := range []time.Duration{0, 20 * time.Millisecond} {
+		la, lb := net.Pipe()
+		rawPeer(t, lb, ua)
+		cfg := quick
+		cfg.KeepAlive = keepAlive
+		m := New(la, cfg)
+		if err := m.Start(testContext(t)); err != nil {
+			t.Fatal(err)
+		}
+		d, err := m.Open(testContext(t), 2)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if keepAlive > 0 {
+			_, err := d.Read(make([]byte, 1))
+			wantErr(t, err, ErrTimeout)
+			<-m.Done()
+			wantErr(t, m.Err(), ErrTimeout)
+		}
+		m.Close()
+		if keepAlive == 0 && m.Err() != nil {
+			t.Errorf("own close is %v", m.Err())
+		}
+	}
+}
+
+// TestRefused has a responder with fewer DLCs than asked for, and one that refuses all.
+func TestRefused(t *testing.T) {
+	checkLeaks(t)
+	la, lb := net.Pipe()
+	a, b := New(la, quick), New(lb, Config{Role: Responder, MaxDLCI: 4})
+	defer b.Close()
+	defer a.Close()
+	if err := a.Start(testContext(t)); err != nil {
+		t.Fatal(err)
+	}
+	_, err := a.Open(testContext(t), 5)
+	wantErr(t, err, ErrRefused)
+
+	lc, ld := net.Pipe()
+	rawPeer(t, ld, func(f frame) []frame {
+		return []frame{{dlci: f.dlci, cr: true, typ: frameDM, pf: true}}
+	})
+	c := New(lc, quick)
+	defer c.Close()
+	wantErr(t, c.Start(testContext(t)), ErrRefused)
+}
+
+// TestNobody has a line without a peer: nobody reads it.
+func TestNobody(t *testing.T) {
+	for name, l := range lines {
+		t.Run(name, func(t *testing.T) {
+			checkLeaks(t)
+			la, lb := l(t)
+			defer lb.Close()
+			m := New(la, quick)
+			wantErr(t, m.Start(testContext(t)), ErrTimeout)
+			_, err := m.Open(testContext(t), 1)
+			wantErr(t, err, ErrNotOpen)
+			m.Close()
+			m.Close()
+		})
+	}
+}
+
+// stuckLine never ends a Read, and its Close does not come back, until release.
+type stuckLine struct{ release chan struct{} }
+
+func (l stuckLine) Read([]byte) (int, error)    { <-l.release; return 0, io.EOF }
+func (l stuckLine) Write(p []byte) (int, error) { <-l.release; return 0, io.ErrClosedPipe }
+func (l stuckLine) Close() error                { <-l.release; return nil }
+
+// TestStuckLine has Close come back from a line that does nothing any more.
+func TestStuckLine(t *testing.T) {
+	checkLeaks(t)
+	l := stuckLine{make(chan struct{})}
+	m := New(l, quick)
+	wantErr(t, m.Start(testContext(t)), ErrTimeout)
+	m.Close()
+	close(l.release)
+}
+
+// TestContexts ends each waiting method by its context.
+func TestContexts(t *testing.T) {
+	checkLeaks(t)
+	short := func() context.Context {
+		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Millisecond)
+		t.Cleanup(cancel)
+		return ctx
+	}
+	la, lb := net.Pipe()
+	rawPeer(t, lb, func(f frame) []frame {
+		if f.dlci == 0 {
+			return ua(f)
+		}
+		return nil
+	})
+	m := New(la, Config{})
+	if err := m.Start(testContext(t)); err != nil {
+		t.Fatal(err)
+	}
+	_, err := m.Open(short(), 3)
+	wantErr(t, err, context.DeadlineExceeded)
+	_, err = m.Open(short(), 3) // its DISC is not answered yet
+	wantErr(t, err, context.DeadlineExceeded)
+	_, err = m.Accept(short())
+	wantErr(t, err, context.DeadlineExceeded)
+	lb.Close()
+	m.Close()
+
+	lc, ld := net.Pipe()
+	defer ld.Close()
+	r := New(lc, Config{Role: Responder})
+	wantErr(t, r.Start(short()), context.DeadlineExceeded)
+	waiting := make(chan error, 1)
+	go func() { waiting <- r.Start(context.Background()) }()
+	r.Close()
+	wantErr(t, <-waiting, ErrClosed)
+}
+
+// cutLine is an end of a line that outlives its multiplexer.
+type cutLine struct{ net.Conn }
+
+// TestRestartByNewPeer has the initiator vanish in the middle of a frame and begin
+// anew on the same line.
+func TestRestartByNewPeer(t *testing.T) {
+	checkLeaks(t)
+	la, lb := net.Pipe()
+	defer la.Close()
+	a, b := New(cutLine{la}, Config{}), New(lb, Config{Role: Responder})
+	defer b.Close()
+	if err := a.Start(testContext(t)); err != nil {
+		t.Fatal(err)
+	}
+	_, old := openDLC(t, a, b, 2)
+	la.SetDeadline(time.Now()) // as if it were killed
+	<-a.Done()
+	if a.Err() == nil {
+		t.Error("no error")
+	}
+	la.SetDeadline(time.Time{})
+	if _, err := la.Write([]byte{flagBasic, 0x0b, 0xef, 0x61}); err != nil {
+		t.Fatal(err)
+	}
+	a = New(la, Config{N2: 6})
+	defer a.Close()
+	if err := a.Start(testContext(t)); err != nil {
+		t.Fatal(err)
+	}
+	_, err := old.Read(make([]byte, 1))
+	wantErr(t, err, ErrReset)
+	da, db := openDLC(t, a, b, 2)
+	if err := stream(da, db, 100_000, 1); err != nil {
+		t.Error(err)
+	}
+}
