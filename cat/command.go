@@ -111,7 +111,7 @@ func afterLength(b []byte) []byte {
 func (c *Command) readFrame(tlvs []TLV) error {
 	d, ok := Find(tlvs, TagCommandDetails)
 	if !ok {
-		return valuesMissing("no command details")
+		return notUnderstood("no command details")
 	}
 	if len(d.Value) != 3 {
 		return notUnderstood("command details of %d octets", len(d.Value))

@@ -51,7 +51,7 @@ func (s *Session) selectApplication(ctx context.Context) error {
 	}
 	if sw == uicc.SWClassNotSupported {
 		s.gsm = true
-		_, sw, err := s.selectFile(ctx, classGSM, 0x00, []byte{0x7F, 0x20})
+		s.directory, sw, err = s.selectFile(ctx, classGSM, 0x00, []byte{0x7F, 0x20})
 		if err == nil && !sw.OK() {
 			s.log.Warn("card has no GSM directory", "sw", sw)
 		}
@@ -121,7 +121,8 @@ func applicationID(record []byte) []byte {
 // keyGlobalPIN is the key reference of the first application PIN (ETSI TS 102 221 clause 9.5.1); class A0 cards call it CHV1.
 const keyGlobalPIN = 0x01
 
-// verifyPIN presents the configured PIN, unless the card does not ask for one. It never uses the last try.
+// verifyPIN presents the configured PIN, unless the card does not ask for one. It never uses the last try, nor one of a
+// card that does not tell how many are left.
 func (s *Session) verifyPIN(ctx context.Context) error {
 	if s.cfg.PIN == "" {
 		return nil
@@ -129,25 +130,49 @@ func (s *Session) verifyPIN(ctx context.Context) error {
 	if n := len(s.cfg.PIN); n < 4 || n > 8 {
 		return fmt.Errorf("%w: it must have 4 to 8 digits", ErrPIN)
 	}
+	tries, wanted, err := s.pinTries(ctx)
+	switch {
+	case err != nil:
+		return err
+	case !wanted:
+		return nil
+	case tries < 2:
+		return fmt.Errorf("%w: not tried, for %d of its tries remain", ErrPIN, tries)
+	}
 	cla := byte(classInterindustry)
 	if s.gsm {
 		cla = classGSM
-	} else {
-		_, sw, err := s.transmit(ctx, cla, insVerify, 0, keyGlobalPIN, nil, 0)
-		switch {
-		case err != nil:
-			return err
-		case sw.OK():
-			return nil // disabled, or verified already
-		case sw.SW1() == 0x63 && sw.SW2()&0x0F <= 1:
-			return fmt.Errorf("%w: not tried, for only %d tries remain", ErrPIN, sw.SW2()&0x0F)
-		}
 	}
 	data := bytes.Repeat([]byte{0xFF}, 8)
 	copy(data, s.cfg.PIN)
 	_, sw, err := s.transmit(ctx, cla, insVerify, 0, keyGlobalPIN, data, 0)
-	if err == nil && !sw.OK() {
+	if err == nil && !sw.OK() && sw != swReferenceInvalid {
 		err = fmt.Errorf("%w: refused by the card: %v", ErrPIN, sw)
 	}
 	return err
+}
+
+// swReferenceInvalid answers VERIFY where the PIN is disabled (ETSI TS 102 221 clause 10.2.1.5).
+const swReferenceInvalid uicc.StatusWord = 0x6984
+
+// pinTries asks the card whether it wants the PIN and how many tries are left. A class A0 card has told with its
+// directory (3GPP TS 51.011 clause 9.2.1: octet 14 bit 8, PIN disabled; octet 19 bits 1 to 4, tries); another says it in
+// answer to VERIFY without a PIN (ETSI TS 102 221 clause 11.1.9).
+func (s *Session) pinTries(ctx context.Context) (tries int, wanted bool, err error) {
+	if s.gsm {
+		if len(s.directory) < 19 {
+			return 0, true, fmt.Errorf("%w: not tried, for the card does not tell how many tries remain", ErrPIN)
+		}
+		return int(s.directory[18] & 0x0F), s.directory[13]&0x80 == 0, nil
+	}
+	_, sw, err := s.transmit(ctx, classInterindustry, insVerify, 0, keyGlobalPIN, nil, 0)
+	switch {
+	case err != nil:
+		return 0, true, err
+	case sw.OK(), sw == swReferenceInvalid: // verified already, or disabled
+		return 0, false, nil
+	case sw&0xFFF0 == 0x63C0:
+		return int(sw & 0x0F), true, nil
+	}
+	return 0, true, fmt.Errorf("%w: not tried, for the card does not tell how many tries remain: %v", ErrPIN, sw)
 }

@@ -10,6 +10,7 @@ func (s *Session) registerOwn() {
 	s.Handle(HandlerFunc(s.setUpEventList, FacilitySetUpEventList), TypeSetUpEventList)
 	s.Handle(HandlerFunc(s.timerManagement, FacilityTimerExpiration, FacilityTimerStart, FacilityTimerGetValue), TypeTimerManagement)
 	s.Handle(HandlerFunc(s.refresh, FacilityRefresh), TypeRefresh)
+	s.Handle(HandlerFunc(s.languageNotification, FacilityLanguageNotification), TypeLanguageNotification)
 }
 
 func (s *Session) moreTime(c Command) Response { return Respond(c, OK) }
@@ -76,5 +77,11 @@ func (s *Session) refresh(c Command) Response {
 	if c.Details.Qualifier > RefreshInit {
 		return Respond(c, Result{General: ResultBeyondCapabilities})
 	}
+	return Respond(c, OK)
+}
+
+// languageNotification takes note: the terminal shows nothing in any language.
+func (s *Session) languageNotification(c Command) Response {
+	s.log.Debug("card's language", "language", string(c.Body.(*LanguageNotification).Language))
 	return Respond(c, OK)
 }

@@ -7,37 +7,38 @@ type Facility struct{ Octet, Bit int }
 
 // Facilities that handlers may claim. A card chooses its commands by them.
 var (
-	FacilityProfileDownload  = Facility{1, 1}
-	FacilityTimerExpiration  = Facility{1, 6}
-	FacilityCommandResult    = Facility{2, 1}
-	FacilityMoreTime         = Facility{3, 4}
-	FacilityPollInterval     = Facility{3, 6}
-	FacilityPollingOff       = Facility{3, 7}
-	FacilityRefresh          = Facility{3, 8}
-	FacilityLocalInformation = Facility{4, 7} // location, IMEI
-	FacilitySetUpEventList   = Facility{5, 1}
-	FacilityLocationStatus   = Facility{5, 5}
-	FacilityDataAvailable    = Facility{6, 3}
-	FacilityChannelStatus    = Facility{6, 4}
-	FacilityTimerStart       = Facility{8, 1}
-	FacilityTimerGetValue    = Facility{8, 2}
-	FacilityDateTime         = Facility{8, 3}
-	FacilityLanguage         = Facility{9, 4}
-	FacilityOpenChannel      = Facility{12, 1}
-	FacilityCloseChannel     = Facility{12, 2}
-	FacilityReceiveData      = Facility{12, 3}
-	FacilitySendData         = Facility{12, 4}
-	FacilityGetChannelStatus = Facility{12, 5}
-	FacilityGPRS             = Facility{13, 2}
-	FacilityNoDisplay        = Facility{14, 6}
-	FacilityNoKeypad         = Facility{14, 7}
-	FacilityTCPClient        = Facility{17, 1}
-	FacilityUDPClient        = Facility{17, 2}
-	FacilityEUTRAN           = Facility{17, 7}
-	FacilityHSDPA            = Facility{17, 8}
-	FacilityUTRANExtended    = Facility{22, 1}
-	FacilityWLANBearer       = Facility{30, 1}
-	FacilityDNSRequest       = Facility{33, 1}
+	FacilityProfileDownload      = Facility{1, 1}
+	FacilityTimerExpiration      = Facility{1, 6}
+	FacilityCommandResult        = Facility{2, 1}
+	FacilityMoreTime             = Facility{3, 4}
+	FacilityPollInterval         = Facility{3, 6}
+	FacilityPollingOff           = Facility{3, 7}
+	FacilityRefresh              = Facility{3, 8}
+	FacilityLocalInformation     = Facility{4, 7} // location, IMEI
+	FacilitySetUpEventList       = Facility{5, 1}
+	FacilityLocationStatus       = Facility{5, 5}
+	FacilityDataAvailable        = Facility{6, 3}
+	FacilityChannelStatus        = Facility{6, 4}
+	FacilityTimerStart           = Facility{8, 1}
+	FacilityTimerGetValue        = Facility{8, 2}
+	FacilityDateTime             = Facility{8, 3}
+	FacilityLanguage             = Facility{9, 4}
+	FacilityLanguageNotification = Facility{9, 6}
+	FacilityOpenChannel          = Facility{12, 1}
+	FacilityCloseChannel         = Facility{12, 2}
+	FacilityReceiveData          = Facility{12, 3}
+	FacilitySendData             = Facility{12, 4}
+	FacilityGetChannelStatus     = Facility{12, 5}
+	FacilityGPRS                 = Facility{13, 2}
+	FacilityNoDisplay            = Facility{14, 6}
+	FacilityNoKeypad             = Facility{14, 7}
+	FacilityTCPClient            = Facility{17, 1}
+	FacilityUDPClient            = Facility{17, 2}
+	FacilityEUTRAN               = Facility{17, 7}
+	FacilityHSDPA                = Facility{17, 8}
+	FacilityUTRANExtended        = Facility{22, 1}
+	FacilityWLANBearer           = Facility{30, 1}
+	FacilityDNSRequest           = Facility{33, 1}
 )
 
 // FacilityChannels are the bits that say that n channels are supported (octet 13, bits 6 to 8).

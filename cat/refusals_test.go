@@ -36,11 +36,11 @@ func TestRefusals(t *testing.T) {
 	}{
 		{"nothing", "", true, ResultDataNotUnderstood, CommandDetails{}},
 		{"other template", "D1 00", true, ResultDataNotUnderstood, CommandDetails{}},
-		{"template without length", "D0", true, ResultValuesMissing, CommandDetails{}},
+		{"template without length", "D0", true, ResultDataNotUnderstood, CommandDetails{}},
 		{"template longer than the data", "D0 20" + open, true, ResultDataNotUnderstood, details},
 		{"template longer than the data, 81 form", "D0 81 F0" + open, true, ResultDataNotUnderstood, details},
 		{"template shorter than the data", "D0 05" + open, true, ResultDataNotUnderstood, details},
-		{"no details", other, false, ResultValuesMissing, CommandDetails{}},
+		{"no details", other, false, ResultDataNotUnderstood, CommandDetails{}},
 		{"details of two octets", "81 02 05 40" + other, false, ResultDataNotUnderstood, CommandDetails{}},
 		{"details of four octets", "81 04 05 40 01 00" + other, false, ResultDataNotUnderstood, CommandDetails{}},
 		{"no device identities", "81 03 05 40 01 35 01 03", false, ResultValuesMissing, details},

@@ -39,10 +39,11 @@ type Session struct {
 	claims   []Handler // in order of registration, for the profile
 	sources  []Source
 
-	gsm         bool // class A0 card
-	shortStatus bool // the card takes STATUS without data
-	waiting     int  // length of the proactive command that waits in the card; 0 = none
-	fetched     bool // a command was fetched since the sources last heard of the end of a chain
+	gsm         bool   // class A0 card
+	directory   []byte // what a class A0 card told of its GSM directory
+	shortStatus bool   // the card takes STATUS without data
+	waiting     int    // length of the proactive command that waits in the card; 0 = none
+	fetched     bool   // a command was fetched since the sources last heard of the end of a chain
 	outstanding *outstanding
 	events      map[EventCode]bool
 	timers      timers
@@ -167,7 +168,7 @@ func (s *Session) Run(ctx context.Context) error {
 
 // forget takes all that a reset takes from the card.
 func (s *Session) forget() {
-	s.gsm, s.shortStatus, s.waiting, s.fetched = false, true, 0, false
+	s.gsm, s.directory, s.shortStatus, s.waiting, s.fetched = false, nil, true, 0, false
 	s.events = map[EventCode]bool{}
 	s.timers = timers{}
 	s.poll = s.cfg.PollInterval
@@ -282,16 +283,20 @@ func (s *Session) fetch(ctx context.Context) error {
 	}
 	if len(data) == 0 {
 		s.log.Warn("FETCH brought no command", "sw", sw)
+		s.waiting = 0 // also where the card says that there is one: STATUS will ask again, in time
 		return nil
 	}
 	cmd, err := ParseCommand(data)
 	h := s.handlers[cmd.Details.Type]
-	if h == nil && cmd.Devices != (DeviceIdentities{}) { // the frame could be read: the type decides, not the body
+	if h == nil && (err == nil || cmd.Devices != (DeviceIdentities{})) { // the frame could be read: the type decides, not the body
 		err = unsupported(cmd.Details.Type)
 	}
-	s.traceCommand(cmd)
 	if err != nil {
-		s.log.Warn("proactive command refused", "command", cmd.Details.Type, "error", err, "hex", hexOf(data))
+		cmd.Body = nil // nobody gets to see it
+	}
+	s.traceCommand(cmd)
+	if err != nil { // the command's octets stay out of the log: they may hold a password
+		s.log.Warn("proactive command refused", "command", cmd.Details.Type, "error", err)
 		return s.conclude(ctx, cmd, Answer{Response: Respond(cmd, resultOf(err))})
 	}
 	s.log.Debug("proactive command", "command", cmd.Details.Type, "number", cmd.Details.Number, "qualifier", cmd.Details.Qualifier)
@@ -321,7 +326,12 @@ func (s *Session) conclude(ctx context.Context, cmd Command, a Answer) error {
 		a.Sending()
 	}
 	s.traceResponse(cmd, a.Response)
-	_, sw, err := s.transmit(ctx, s.toolkitClass(), insTerminalResponse, 0, 0, a.Response.Append(make([]byte, 0, 255)), 0)
+	response := a.Response.Append(make([]byte, 0, uicc.MaxData))
+	if len(response) > uicc.MaxData {
+		s.log.Error("response is too long for a TERMINAL RESPONSE", "command", cmd.Details.Type, "octets", len(response))
+		response, a.Sent = Respond(cmd, Result{General: ResultTerminalUnable}).Append(response[:0]), nil
+	}
+	_, sw, err := s.transmit(ctx, s.toolkitClass(), insTerminalResponse, 0, 0, response, 0)
 	if err != nil {
 		return err
 	}
@@ -337,57 +347,11 @@ func (s *Session) conclude(ctx context.Context, cmd Command, a Answer) error {
 // terminate ends the card session before the reset that the card asked for; a REFRESH of that kind gets no response.
 func (s *Session) terminate(ctx context.Context) error {
 	if !s.gsm { // ETSI TS 102 221 clause 11.1.2: P1 02, the current application will be terminated
-		if _, _, err := s.transmit(ctx, classToolkit, insStatus, 0x02, 0x0C, nil, 0); err != nil {
+		if _, err := s.status(ctx, 0x02); err != nil {
 			return err
 		}
 	}
 	return errCardReset
-}
-
-// sendEvent sends one envelope if one is due that the card wants.
-func (s *Session) sendEvent(ctx context.Context, now time.Time) (bool, error) {
-	if id, v, ok := s.timers.expired(now); ok {
-		e := TimerExpirationEnvelope(id, v)
-		return true, s.sendEnvelope(ctx, Due{Envelope: e, Taken: func() { s.timers.clear(id) }})
-	}
-	for _, src := range s.sources {
-		due, ok := src.NextEvent()
-		if !ok {
-			continue
-		}
-		if code, isEvent := due.Envelope.Event(); isEvent && !s.events[code] {
-			s.log.Debug("event not wanted by the card", "event", code)
-			due.taken()
-			return true, nil
-		}
-		return true, s.sendEnvelope(ctx, due)
-	}
-	return false, nil
-}
-
-const maxBusyWait = 5 * time.Second
-
-func (s *Session) sendEnvelope(ctx context.Context, due Due) error {
-	if due.Sending != nil {
-		due.Sending()
-	} else {
-		s.emit(trace.CP, trace.UICC, due.Envelope.String())
-	}
-	_, sw, err := s.transmit(ctx, s.toolkitClass(), insEnvelope, 0, 0, due.Envelope.Append(nil), 0)
-	if err != nil {
-		return err
-	}
-	if sw == uicc.SWToolkitBusy { // ETSI TS 102 221 clause 14.6: other commands may go on, the envelope comes again
-		s.busyWait = min(max(2*s.busyWait, 50*time.Millisecond), maxBusyWait)
-		s.busyUntil = time.Now().Add(s.busyWait)
-		return nil
-	}
-	s.busyWait = 0
-	if !sw.OK() && !sw.Warning() {
-		s.log.Warn("card refused an envelope", "envelope", due.Envelope, "sw", sw)
-	}
-	due.taken()
-	return nil
 }
 
 func (s *Session) pollStatus(ctx context.Context) error {
