@@ -16,7 +16,7 @@ import (
 
 // testCard is a card with a toolkit, made for one test: it has files as far as the initialisation needs them, and a queue
 // of proactive commands. It notes what it is sent and when, and what a terminal may not do. Its fields are used by the
-// session's goroutine, and by the test while that is blocked (after synctest.Wait).
+// session's goroutine; a test reads them after synctest.Wait, and changes them by bench.do.
 type testCard struct {
 	t     *testing.T
 	start time.Time
@@ -221,16 +221,30 @@ func runSession(t *testing.T, card *testCard, cfg Config, setup ...func(*Session
 	return b
 }
 
-// wait waits until the session is idle again.
-func (b *bench) wait() { synctest.Wait() }
+// do changes the card, or what its hook uses, on the session's goroutine.
+func (b *bench) do(f func()) {
+	b.t.Helper()
+	if !b.s.Post(f) {
+		b.t.Fatal("the session has ended")
+	}
+	synctest.Wait()
+}
+
+// sleep lets time pass and waits until the session is idle again. The session's goroutine is woken before, so that what
+// the test read happened before what the session does next.
+func (b *bench) sleep(d time.Duration) {
+	b.t.Helper()
+	b.do(func() {})
+	time.Sleep(d)
+	synctest.Wait()
+}
 
 // give queues commands for the next STATUS, and lets time pass until it came and everything was answered.
 func (b *bench) give(commands ...[]byte) []Response {
 	b.t.Helper()
 	n := len(b.card.responses)
-	b.card.queue = append(b.card.queue, commands...)
-	time.Sleep(b.s.poll)
-	synctest.Wait()
+	b.do(func() { b.card.queue = append(b.card.queue, commands...) })
+	b.sleep(b.s.poll)
 	return b.card.responses[n:]
 }
 
@@ -293,8 +307,7 @@ func (s *testSource) CardReset()  { s.resets++; s.due = nil }
 // tell has the source tell the card something.
 func (b *bench) tell(src *testSource, envelopes ...Envelope) {
 	b.t.Helper()
-	b.s.Post(func() { src.due = append(src.due, envelopes...) })
-	synctest.Wait()
+	b.do(func() { src.due = append(src.due, envelopes...) })
 }
 
 // logInto makes a logger that writes everything into the buffer.

@@ -1,0 +1,398 @@
+package cat
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"bipd/uicc"
+)
+
+// command appends a command's octets.
+func command(number, qualifier byte, body Body) []byte {
+	return NewCommand(number, qualifier, body).Append(nil)
+}
+
+func TestPolling(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		card := newTestCard(t)
+		b := runSession(t, card, Config{})
+		b.sleep(95 * time.Second)
+		want := []time.Duration{30 * time.Second, 60 * time.Second, 90 * time.Second}
+		if got := card.times("80F2000C"); !slices.Equal(got, want) {
+			t.Errorf("STATUS at %v, want %v", got, want)
+		}
+		b.stop()
+	})
+}
+
+// TestPollingWithData has a card that refuses the short form of STATUS: it is tried once.
+func TestPollingWithData(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		card := newTestCard(t)
+		card.noShort = true
+		b := runSession(t, card, Config{PollInterval: 7 * time.Second})
+		b.sleep(15 * time.Second)
+		if got := card.after(b.inited); !slices.Equal(got, []string{"80F2000000", "80F2000000"}) {
+			t.Errorf("the card was sent %v", got)
+		}
+		b.stop()
+	})
+}
+
+func TestPollInterval(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		card := newTestCard(t)
+		b := runSession(t, card, Config{PollInterval: 20 * time.Second})
+		tests := []struct {
+			want, granted Duration
+			result        GeneralResult
+			every         time.Duration
+		}{
+			{Duration{1, 5}, Duration{1, 5}, ResultOK, 5 * time.Second},
+			{Duration{0, 2}, Duration{0, 2}, ResultOK, 2 * time.Minute},
+			{Duration{2, 15}, Duration{2, 15}, ResultOK, 1500 * time.Millisecond},
+			{Duration{2, 9}, Duration{1, 1}, ResultModified, time.Second},
+		}
+		for _, tt := range tests {
+			r := b.answer(command(1, 0, &PollInterval{Interval: tt.want}))
+			if r.Result.General != tt.result || len(r.Objects) != 1 || !bytes.Equal(r.Objects[0].Value, []byte{tt.granted.Unit, tt.granted.Interval}) {
+				t.Errorf("%v: %v %v", tt.want, r.Result, r.Objects)
+			}
+			b.checkEvery(tt.every)
+		}
+		if r := b.answer(command(2, 0, &PollingOff{})); r.Result.General != ResultOK || len(r.Objects) != 0 {
+			t.Errorf("POLLING OFF: %v %v", r.Result, r.Objects)
+		}
+		b.checkEvery(20 * time.Second)
+		b.stop()
+	})
+}
+
+// checkEvery checks the time between STATUS commands, from one that was just answered on.
+func (b *bench) checkEvery(d time.Duration) {
+	b.t.Helper()
+	start, n := time.Since(b.card.start), b.card.count("80F2")
+	b.sleep(3 * d)
+	want := []time.Duration{start + d, start + 2*d, start + 3*d}
+	if got := b.card.times("80F2")[n:]; !slices.Equal(got, want) {
+		b.t.Errorf("STATUS at %v, want %v", got, want)
+	}
+}
+
+// TestChain has four commands that wait one behind the other, one of 256 octets.
+func TestChain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		card, src := newTestCard(t), &testSource{}
+		b := runSession(t, card, Config{}, func(s *Session) { s.AddSource(src) })
+		long := command(3, 0, &SetUpEventList{Events: make([]EventCode, 256-3-5-4-3)})
+		if len(long) != 256 {
+			t.Fatalf("%d octets", len(long))
+		}
+		got := b.give(command(1, 0, &MoreTime{}), command(2, 1, &LanguageNotification{Language: []byte("se")}), long, command(254, 2, &Refresh{}))
+		want := []CommandDetails{{1, TypeMoreTime, 0}, {2, TypeLanguageNotification, 1}, {3, TypeSetUpEventList, 0}, {254, TypeRefresh, 2}}
+		if len(got) != len(want) {
+			t.Fatalf("%d responses, want %d", len(got), len(want))
+		}
+		for i, r := range got {
+			if r.Details != want[i] || r.Result.General != ResultOK || len(r.Objects) != 0 {
+				t.Errorf("response %d: %+v", i, r)
+			}
+		}
+		if src.ended != 1 {
+			t.Errorf("the source was told %d times of the chain's end", src.ended)
+		}
+		for _, a := range card.after(b.inited) {
+			if strings.HasPrefix(a, "8012") && len(a) != 10 {
+				t.Errorf("FETCH %s", a)
+			}
+		}
+		if card.count("8012000000") != 1 {
+			t.Error("the command of 256 octets was not fetched with Le 00")
+		}
+		b.stop()
+	})
+}
+
+// TestAnnouncedAgain has a card that announces its command with every STATUS, but does not give it at first.
+func TestAnnouncedAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for _, refusal := range []uint16{0x6F00, 0x6985, 0x9109, 0x9000} {
+			card := newTestCard(t)
+			b := runSession(t, card, Config{})
+			refuse := true
+			card.hook = func(_ int, cmd uicc.Command) ([]byte, error, bool) {
+				return sw(refusal), nil, cmd.INS == insFetch && refuse
+			}
+			if got := b.give(command(1, 0, &MoreTime{})); len(got) != 0 {
+				t.Errorf("%04X: responses %v", refusal, got)
+			}
+			if n := card.count("8012"); n != 1 {
+				t.Errorf("%04X: %d FETCH after one STATUS", refusal, n)
+			}
+			b.do(func() { refuse = false })
+			if got := b.give(); len(got) != 1 {
+				t.Errorf("%04X: %d responses", refusal, len(got))
+			}
+			b.stop()
+		}
+	})
+}
+
+// TestResponseRefused has a card that refuses a TERMINAL RESPONSE: it is not repeated, and the next command is served.
+func TestResponseRefused(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		card := newTestCard(t)
+		refuse := true
+		card.hook = func(_ int, cmd uicc.Command) ([]byte, error, bool) {
+			if cmd.INS == insTerminalResponse && refuse {
+				card.outstanding = nil
+				return sw(0x6F00), nil, true
+			}
+			return nil, nil, false
+		}
+		b := runSession(t, card, Config{})
+		b.give(command(1, 0, &MoreTime{}))
+		if n := card.count("8014"); n != 1 {
+			t.Errorf("%d TERMINAL RESPONSE", n)
+		}
+		b.do(func() { refuse = false })
+		if r := b.answer(command(2, 0, &MoreTime{})); r.Details.Number != 2 {
+			t.Errorf("%+v", r)
+		}
+		b.stop()
+	})
+}
+
+// TestRefused has commands that the session refuses, and what it answers.
+func TestRefused(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		card := newTestCard(t)
+		b := runSession(t, card, Config{})
+		none := CommandDetails{}
+		tests := []struct {
+			name, body string
+			details    CommandDetails
+			want       GeneralResult
+		}{
+			{"known, not offered", "81 03 01 21 80 82 02 81 02 8D 02 04 41", CommandDetails{1, TypeDisplayText, 0x80}, ResultBeyondCapabilities},
+			{"known, no handler registered", "81 03 02 40 01 82 02 81 82", CommandDetails{2, TypeOpenChannel, 1}, ResultBeyondCapabilities},
+			{"known, not offered, broken body", "81 03 01 21 80 82 02 81 02 8D 20 04", CommandDetails{1, TypeDisplayText, 0x80}, ResultBeyondCapabilities},
+			{"unknown type", "81 03 03 7B 00 82 02 81 82", CommandDetails{3, 0x7B, 0}, ResultTypeNotUnderstood},
+			{"unknown type from nobody", "81 03 03 7B 00 82 02 00 00", CommandDetails{3, 0x7B, 0}, ResultTypeNotUnderstood},
+			{"not offered, from nobody", "81 03 03 21 00 82 02 00 00", CommandDetails{3, TypeDisplayText, 0}, ResultBeyondCapabilities},
+			{"end of the proactive session", "81 03 04 81 00 82 02 81 82", CommandDetails{4, 0x81, 0}, ResultTypeNotUnderstood},
+			{"mandatory object missing", "81 03 05 03 00 82 02 81 82", CommandDetails{5, TypePollInterval, 0}, ResultValuesMissing},
+			{"object of a wrong length", "81 03 06 03 00 82 02 81 82 84 01 01", CommandDetails{6, TypePollInterval, 0}, ResultDataNotUnderstood},
+			{"object cut off", "81 03 07 05 00 82 02 81 82 99 05 09", CommandDetails{7, TypeSetUpEventList, 0}, ResultDataNotUnderstood},
+			{"no device identities", "81 03 08 02 00", CommandDetails{8, TypeMoreTime, 0}, ResultValuesMissing},
+			{"unknown object, comprehension required", "81 03 09 02 00 82 02 81 82 FA 01 00", CommandDetails{9, TypeMoreTime, 0}, ResultDataNotUnderstood},
+			{"unknown object", "81 03 0A 02 00 82 02 81 82 7A 01 00", CommandDetails{10, TypeMoreTime, 0}, ResultOK},
+			{"no command details", "82 02 81 82", none, ResultDataNotUnderstood},
+			{"short command details", "81 01 05 82 02 81 82", none, ResultDataNotUnderstood},
+			{"no objects", "FF FF", none, ResultDataNotUnderstood},
+			{"event that is not assigned", "81 03 0B 05 00 82 02 81 82 99 02 09 7F", CommandDetails{11, TypeSetUpEventList, 0}, ResultBeyondCapabilities},
+			{"REFRESH of a kind not offered", "81 03 0C 01 05 82 02 81 82", CommandDetails{12, TypeRefresh, 5}, ResultBeyondCapabilities},
+		}
+		for _, tt := range tests {
+			r := b.answer(template(0xD0, octets(t, tt.body)))
+			if r.Details != tt.details || r.Result.General != tt.want || len(r.Objects) != 0 {
+				t.Errorf("%s: %+v %v %v, want %+v %02X", tt.name, r.Details, r.Result, r.Objects, tt.details, byte(tt.want))
+			}
+		}
+		for _, s := range []string{"D1 09 81 03 01 02 00 82 02 81 82", "D0", "D0 81", "30 00"} {
+			if r := b.answer(octets(t, s)); r.Details != none || r.Result.General != ResultDataNotUnderstood {
+				t.Errorf("%s: %+v", s, r)
+			}
+		}
+		b.stop()
+	})
+}
+
+// TestRefusedSecret refuses an OPEN CHANNEL with a password and looks for it in the log.
+func TestRefusedSecret(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		card, logged := newTestCard(t), new(bytes.Buffer)
+		b := runSession(t, card, Config{Log: logInto(logged)})
+		secret := NewText("Sesame")
+		b.answer(command(1, 0, &OpenChannel{Password: &secret}))
+		b.stop()
+		if s := strings.ToLower(logged.String()); !strings.Contains(s, "refused") || strings.Contains(s, "sesame") || strings.Contains(s, "536573616d65") {
+			t.Errorf("log: %s", s)
+		}
+	})
+}
+
+// TestTooLong has a handler and a source whose messages fit no APDU.
+func TestTooLong(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		card, src, sent := newTestCard(t), &testSource{}, false
+		h := answerFunc(func(c Command) Answer {
+			return Answer{Response: Respond(c, OK, ChannelDataObject(ramp(MaxReceive)), ChannelDataLengthObject(0), ChannelDataLengthObject(0)),
+				Sent: func() { sent = true }}
+		})
+		b := runSession(t, card, Config{}, func(s *Session) { s.Handle(h, TypeReceiveData); s.AddSource(src) })
+		if r := b.answer(command(1, 0, &ReceiveData{Length: 255})); r.Result.General != ResultTerminalUnable || sent {
+			t.Errorf("%v, sent %v", r.Result, sent)
+		}
+		b.tell(src, Envelope{templateSMSPPDownload, []TLV{{TagSMSTPDU, true, ramp(300)}}})
+		if src.taken != 1 || len(card.envelopes) != 0 {
+			t.Errorf("envelope: taken %d, sent %d", src.taken, len(card.envelopes))
+		}
+		b.stop()
+	})
+}
+
+// answerFunc makes a Handler of a function.
+type answerFunc func(Command) Answer
+
+func (f answerFunc) Handle(_ context.Context, c Command) Answer { return f(c) }
+func (f answerFunc) Facilities() []Facility                     { return nil }
+
+// TestWait has an answer that takes time: the card is polled meanwhile, gets no envelope, and its 91xx is not followed.
+func TestWait(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		card, src := newTestCard(t), &testSource{}
+		var order []string
+		note := func(s string) func() { return func() { order = append(order, s) } }
+		h := answerFunc(func(c Command) Answer {
+			return Answer{Wait: func(ctx context.Context) func() Answer {
+				time.Sleep(70 * time.Second)
+				return func() Answer { // not ready yet: once more
+					return Answer{Wait: func(ctx context.Context) func() Answer {
+						time.Sleep(10 * time.Second)
+						return func() Answer {
+							return Answer{Response: Respond(c, OK), Sending: note("sending"), Sent: note("sent")}
+						}
+					}}
+				}
+			}}
+		})
+		card.hook = func(_ int, cmd uicc.Command) ([]byte, error, bool) {
+			switch cmd.INS {
+			case insTerminalResponse:
+				order = append(order, "response")
+			case insStatus: // a card that announces what it cannot give
+				return sw(0x9109), nil, card.outstanding != nil
+			}
+			return nil, nil, false
+		}
+		b := runSession(t, card, Config{}, func(s *Session) { s.Handle(h, TypeSendShortMessage); s.AddSource(src) })
+		b.subscribe(EventLocationStatus)
+		b.do(func() { order = nil })
+		n, ended := card.count("80F2"), src.ended
+		got := b.give(command(1, 0, &Unsupported{Command: TypeSendShortMessage}), command(2, 0, &MoreTime{}))
+		b.tell(src, LocationStatusEvent(LocationLimited, nil))
+		b.sleep(79 * time.Second)
+		if len(got) != 0 || len(card.envelopes) != 0 || card.count("80F2")-n != 3 {
+			t.Errorf("while it waits: %d responses, %d envelopes, %d STATUS", len(got), len(card.envelopes), card.count("80F2")-n)
+		}
+		b.sleep(2 * time.Second)
+		if len(card.responses) != 3 || !slices.Equal(order, []string{"sending", "response", "sent", "response"}) {
+			t.Errorf("%d responses, in order %v", len(card.responses), order)
+		}
+		if len(card.envelopes) != 1 || src.ended != ended+1 {
+			t.Errorf("%d envelopes, %d chains", len(card.envelopes), src.ended-ended)
+		}
+		b.stop()
+	})
+}
+
+// TestPost has functions that run on the card's goroutine, also those that are posted by one of them.
+func TestPost(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		card, ran := newTestCard(t), 0
+		b := runSession(t, card, Config{})
+		b.s.Post(func() { ran++; b.s.Post(func() { ran++ }) })
+		synctest.Wait()
+		if ran != 2 {
+			t.Errorf("%d functions ran", ran)
+		}
+		b.cancel(errors.New("enough"))
+		b.s.Post(func() { ran++; b.s.Post(func() { ran++ }) }) // before or after the end: it runs or is refused
+		if err := b.end(); err == nil || err.Error() != "enough" {
+			t.Errorf("%v, want the context's cause", err)
+		}
+		before := ran
+		if b.s.Post(func() { ran++ }) || ran != before {
+			t.Error("Post after the end")
+		}
+		b.s.Wake() // does not block
+		b.s.Wake()
+	})
+}
+
+// TestPostRace posts while the session ends: a function runs exactly where Post said so.
+func TestPostRace(t *testing.T) {
+	for range 50 {
+		card := newTestCard(t)
+		s := NewSession(card, Config{})
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan struct{})
+		go func() { _ = s.Run(ctx); close(done) }()
+		ran, taken := make(chan struct{}, 1000), 0
+		for i := range 100 {
+			if i == 50 {
+				cancel()
+			}
+			if s.Post(func() { ran <- struct{}{} }) {
+				taken++
+			}
+		}
+		<-done
+		cancel()
+		if len(ran) != taken {
+			t.Fatalf("%d functions ran, %d were taken", len(ran), taken)
+		}
+	}
+}
+
+// TestEndWhileWaiting ends the session in each way while an answer is being made: what was waited for is told of the end,
+// and its result is not lost.
+func TestEndWhileWaiting(t *testing.T) {
+	tests := []struct {
+		name string
+		end  func(*bench)
+		want error
+	}{
+		{"cancelled", func(b *bench) { b.cancel(nil) }, context.Canceled},
+		{"card removed", func(b *bench) {
+			b.do(func() {
+				b.card.hook = func(int, uicc.Command) ([]byte, error, bool) { return nil, uicc.ErrRemoved, true }
+			})
+		}, uicc.ErrRemoved},
+		{"card mute", func(b *bench) {
+			b.do(func() { b.card.hook = func(int, uicc.Command) ([]byte, error, bool) { return nil, uicc.ErrMute, true } })
+		}, uicc.ErrMute},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				card, src, finished := newTestCard(t), &testSource{}, 0
+				h := answerFunc(func(c Command) Answer {
+					return Answer{Wait: func(ctx context.Context) func() Answer {
+						<-ctx.Done()
+						return func() Answer {
+							finished++
+							return Answer{Response: Respond(c, OK), Sent: func() { t.Error("sent") }}
+						}
+					}}
+				})
+				b := runSession(t, card, Config{}, func(s *Session) { s.Handle(h, TypeSendShortMessage); s.AddSource(src) })
+				b.give(command(1, 0, &Unsupported{Command: TypeSendShortMessage}))
+				tt.end(b)
+				if err := b.end(); !errors.Is(err, tt.want) {
+					t.Errorf("the session ended with %v, want %v", err, tt.want)
+				}
+				if finished != 1 || src.resets != 1 || len(card.responses) != 0 {
+					t.Errorf("finished %d times, source told %d times, %d responses", finished, src.resets, len(card.responses))
+				}
+			})
+		})
+	}
+}
