@@ -43,17 +43,16 @@ func (tk *Toolkit) OpenChannel(ctx context.Context, body *cat.OpenChannel, quali
 func (tk *Toolkit) openChannel(ctx context.Context, body *cat.OpenChannel, qualifier byte, then func(Opened)) (Opened, error) {
 	var o Opened
 	var failure error
-	err := tk.do(ctx, func(number byte) []byte {
-		return cat.NewCommand(number, qualifier, body).Append(nil)
-	}, func(response []byte) {
+	w, err := tk.exchange(ctx, cat.NewCommand(0, qualifier, body).Append(nil), true, func(response []byte) {
 		if o, failure = readOpened(response); failure == nil {
 			then(o)
 		}
 	})
-	if err == nil {
-		err = failure
+	if err != nil {
+		return Opened{}, err
 	}
-	return o, err
+	w.release()
+	return o, failure
 }
 
 func readOpened(response []byte) (Opened, error) {
@@ -101,8 +100,8 @@ func (l *objects) success(response []byte, t cat.CommandType) error {
 	return nil
 }
 
-// channelCommand spells a command to a channel with one object, or none for tag 0.
-func channelCommand(number byte, t cat.CommandType, qualifier byte, device cat.DeviceID, tag byte, value []byte) []byte {
+// channelCommand spells a command with number 00 and one object, or none for tag 0.
+func channelCommand(t cat.CommandType, qualifier byte, device cat.DeviceID, tag byte, value []byte) []byte {
 	n := 9
 	if tag != 0 {
 		n += 2 + len(value)
@@ -114,29 +113,11 @@ func channelCommand(number byte, t cat.CommandType, qualifier byte, device cat.D
 	if n > 0x7F {
 		b = append(b, 0x81)
 	}
-	b = append(b, byte(n), 0x81, 0x03, number, byte(t), qualifier, 0x82, 0x02, byte(cat.DeviceUICC), byte(device))
+	b = append(b, byte(n), 0x81, 0x03, 0x00, byte(t), qualifier, 0x82, 0x02, byte(cat.DeviceUICC), byte(device))
 	if tag != 0 {
 		b = appendTLV(b, tag, value)
 	}
 	return b
-}
-
-// channelDo sends a channelCommand; take sees the objects of a successful response.
-func (tk *Toolkit) channelDo(ctx context.Context, t cat.CommandType, qualifier byte, device cat.DeviceID, tag byte,
-	value []byte, take func(*objects) error) error {
-	var failure error
-	err := tk.do(ctx, func(number byte) []byte {
-		return channelCommand(number, t, qualifier, device, tag, value)
-	}, func(response []byte) {
-		l := &tk.kit.scratch
-		if failure = l.success(response, t); failure == nil {
-			failure = take(l)
-		}
-	})
-	if err != nil {
-		return err
-	}
-	return failure
 }
 
 // SendData hands at most MaxSend octets to a channel, to be stored or sent at once with all that is stored. It returns
@@ -146,50 +127,76 @@ func (tk *Toolkit) SendData(ctx context.Context, channel int, data []byte, immed
 	if immediately {
 		qualifier = cat.SendImmediately
 	}
-	err = tk.channelDo(ctx, cat.TypeSendData, qualifier, cat.DeviceChannel(channel), 0x80|tagData, data,
-		func(l *objects) error {
-			free, err = l.dataLength()
-			return err
-		})
-	return free, err
+	w, err := tk.exchange(ctx, channelCommand(cat.TypeSendData, qualifier, cat.DeviceChannel(channel), 0x80|tagData, data), true, nil)
+	if err != nil {
+		return 0, err
+	}
+	defer w.release()
+	var l objects
+	if err := l.success(w.response, cat.TypeSendData); err != nil {
+		return 0, err
+	}
+	return l.dataLength()
 }
 
 // ReceiveData asks for len(p) octets of received data, at most 255. It returns how many came and how many wait, 255 for
 // more than that. A terminal gives what it has, even none, and at most 237 octets.
 func (tk *Toolkit) ReceiveData(ctx context.Context, channel int, p []byte) (n, remaining int, err error) {
-	err = tk.channelDo(ctx, cat.TypeReceiveData, 0, cat.DeviceChannel(channel), 0x80|tagDataLength, []byte{byte(len(p))},
-		func(l *objects) error {
-			var data []byte
-			if data, remaining, err = l.received(); err == nil && len(data) > len(p) {
-				err = fmt.Errorf("softuicc: RECEIVE DATA of %d octets brought %d", len(p), len(data))
-			}
-			n = copy(p, data)
-			return err
-		})
-	return n, remaining, err
+	if len(p) > 0xFF {
+		return 0, 0, fmt.Errorf("softuicc: RECEIVE DATA of %d octets, at most 255 can be asked for", len(p))
+	}
+	w, err := tk.exchange(ctx, receiveCommand(channel, byte(len(p))), true, nil)
+	if err != nil {
+		return 0, 0, err
+	}
+	defer w.release()
+	var l objects
+	if err := l.success(w.response, cat.TypeReceiveData); err != nil {
+		return 0, 0, err
+	}
+	data, remaining, err := l.received()
+	if err == nil && len(data) > len(p) {
+		err = fmt.Errorf("softuicc: RECEIVE DATA of %d octets brought %d", len(p), len(data))
+	}
+	return copy(p, data), remaining, err
+}
+
+func receiveCommand(channel int, n byte) []byte {
+	return channelCommand(cat.TypeReceiveData, 0, cat.DeviceChannel(channel), 0x80|tagDataLength, []byte{n})
 }
 
 // CloseChannel closes a channel. Qualifier: 0 or cat.CloseUpkeep.
 func (tk *Toolkit) CloseChannel(ctx context.Context, channel int, qualifier byte) error {
-	return tk.channelDo(ctx, cat.TypeCloseChannel, qualifier, cat.DeviceChannel(channel), 0, nil,
-		func(*objects) error { return nil })
+	w, err := tk.exchange(ctx, channelCommand(cat.TypeCloseChannel, qualifier, cat.DeviceChannel(channel), 0, nil), true, nil)
+	if err != nil {
+		return err
+	}
+	defer w.release()
+	var l objects
+	return l.success(w.response, cat.TypeCloseChannel)
 }
 
 // GetChannelStatus asks for the state of the channels; the terminal that has none open says so with channel 0.
 func (tk *Toolkit) GetChannelStatus(ctx context.Context) ([]cat.ChannelStatus, error) {
+	w, err := tk.exchange(ctx, channelCommand(cat.TypeGetChannelStatus, 0, cat.DeviceTerminal, 0, nil), true, nil)
+	if err != nil {
+		return nil, err
+	}
+	defer w.release()
+	var l objects
+	if err := l.success(w.response, cat.TypeGetChannelStatus); err != nil {
+		return nil, err
+	}
 	var list []cat.ChannelStatus
-	err := tk.channelDo(ctx, cat.TypeGetChannelStatus, 0, cat.DeviceTerminal, 0, nil, func(l *objects) error {
-		for _, t := range l.all() {
-			if t.tag == tagChannelStatus && len(t.value) == 2 {
-				list = append(list, readStatus(t.value))
-			}
+	for _, t := range l.all() {
+		if t.tag == tagChannelStatus && len(t.value) == 2 {
+			list = append(list, readStatus(t.value))
 		}
-		if len(list) == 0 {
-			return fmt.Errorf("softuicc: GET CHANNEL STATUS performed without a channel status")
-		}
-		return nil
-	})
-	return list, err
+	}
+	if len(list) == 0 {
+		return nil, fmt.Errorf("softuicc: GET CHANNEL STATUS performed without a channel status")
+	}
+	return list, nil
 }
 
 func (l *objects) dataLength() (int, error) {

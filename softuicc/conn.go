@@ -141,18 +141,13 @@ func (c *Conn) receive() {
 	}
 	c.receiving = true
 	kit := c.tk.kit
-	kit.enqueue(&call{
-		owner: c.tk,
-		command: channelCommand(kit.nextNumber(), cat.TypeReceiveData, 0, cat.DeviceChannel(c.channel),
-			0x80|tagDataLength, []byte{maxReceive}),
-		take: c.received,
-	})
+	kit.enqueue(&call{owner: c.tk, command: kit.numbered(receiveCommand(c.channel, maxReceive)), take: c.received})
 }
 
 // received takes the response to RECEIVE DATA, and asks for more while more remains.
 func (c *Conn) received(response []byte) {
 	c.receiving = false
-	l := &c.tk.kit.scratch
+	var l objects
 	err := l.success(response, cat.TypeReceiveData)
 	var data []byte
 	remaining := 0
@@ -183,7 +178,7 @@ func (c *Conn) received(response []byte) {
 func (c *Conn) linkChanged(s cat.ChannelStatus) {
 	c.status = s
 	if s.Link == cat.LinkEstablished {
-		c.established = true
+		c.established, c.dropped = true, false // dropped before: the terminal has connected again
 	} else if c.established || s.Link == cat.LinkDown {
 		c.dropped = true // also: a server's client has gone
 	}

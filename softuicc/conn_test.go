@@ -243,6 +243,16 @@ func TestUDP(t *testing.T) {
 			if _, err := conn.Write(make([]byte, 1401)); err == nil {
 				return errors.New("a datagram larger than the buffer was accepted")
 			}
+			pc := conn.(net.PacketConn)
+			if _, err := pc.WriteTo([]byte("x"), net.UDPAddrFromAddrPort(discard)); err == nil {
+				return errors.New("a datagram to somebody else was accepted")
+			}
+			if _, err := pc.WriteTo([]byte("x"), conn.RemoteAddr()); err != nil {
+				return err
+			}
+			if n, from, err := pc.ReadFrom(make([]byte, 9)); n != 1 || from.String() != conn.RemoteAddr().String() || err != nil {
+				return fmt.Errorf("ReadFrom: %d %v %v", n, from, err)
+			}
 			return nil
 		})
 	}

@@ -99,8 +99,9 @@ func (c *Conn) waitLink(ctx context.Context) error {
 	}
 }
 
-// Dialer returns a function for http.Transport's DialContext and the like: it dials the address, which has to be
-// numeric, with p's parameters. Networks: tcp and udp, also with 4 or 6 behind.
+// Dialer returns a function for http.Transport's DialContext, net.Resolver's Dial and the like: it dials the address,
+// which has to be numeric, with p's parameters. Networks: tcp and udp, also with 4 or 6 behind; a udp connection is a
+// *PacketConn.
 func (tk *Toolkit) Dialer(p DialParams) func(ctx context.Context, network, address string) (net.Conn, error) {
 	return func(ctx context.Context, network, address string) (net.Conn, error) {
 		remote, err := netip.ParseAddrPort(address)
@@ -121,8 +122,30 @@ func (tk *Toolkit) Dialer(p DialParams) func(ctx context.Context, network, addre
 		if err != nil {
 			return nil, err // not conn: a nil *Conn is no nil net.Conn
 		}
+		if conn.udp {
+			return &PacketConn{conn}, nil
+		}
 		return conn, nil
 	}
+}
+
+// PacketConn is a Conn over UDP that is a net.PacketConn as well, by which net.Resolver knows that it carries datagrams.
+type PacketConn struct{ *Conn }
+
+var _ net.PacketConn = (*PacketConn)(nil)
+
+// ReadFrom is Read; all datagrams are the remote's.
+func (c *PacketConn) ReadFrom(p []byte) (int, net.Addr, error) {
+	n, err := c.Read(p)
+	return n, c.RemoteAddr(), err
+}
+
+// WriteTo is Write; a channel has one destination, so that addr has to be the remote's.
+func (c *PacketConn) WriteTo(p []byte, addr net.Addr) (int, error) {
+	if addr.String() != c.RemoteAddr().String() {
+		return 0, fmt.Errorf("softuicc: datagram to %v on a channel to %v", addr, c.RemoteAddr())
+	}
+	return c.Write(p)
 }
 
 // closeTimeout bounds how long Close waits for a terminal that does not fetch.

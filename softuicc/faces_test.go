@@ -7,10 +7,12 @@ import (
 	"errors"
 	"io"
 	"net"
+	"path/filepath"
 	"testing"
 	"time"
 
 	"bipd/uicc"
+	"bipd/uicc/vpcd"
 )
 
 var errStuck = errors.New("still stuck")
@@ -291,4 +293,49 @@ func TestVPCD(t *testing.T) {
 	if _, err := p.conn.Read(make([]byte, 1)); err == nil {
 		t.Error("the connection outlives the card")
 	}
+}
+
+// TestVPCDReader joins the card's end of the protocol with the reader's, which was written apart from it.
+func TestVPCDReader(t *testing.T) {
+	noLeaks(t)
+	socket := filepath.Join(t.TempDir(), "vpcd")
+	r, err := vpcd.Listen(vpcd.Config{Listen: "unix:" + socket})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	ctx, cancel := context.WithTimeout(context.Background(), wait)
+	defer cancel()
+	c := newCard(t, Config{Applets: []Applet{func(ctx context.Context, tk *Toolkit) error {
+		_, err := tk.DoRaw(ctx, moreTime(1))
+		return err
+	}}})
+	conn, err := net.Dial("unix", socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	result := make(chan error, 1)
+	go func() { result <- ServeVPCD(ctx, conn, c) }()
+	for s := range r.Watch(ctx) {
+		if s == uicc.SlotPresent {
+			break
+		}
+	}
+	card, err := r.Connect(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	e := newTerminal(t, card)
+	e.profile()
+	e.respond(e.fetch(), "830100")
+	ended(t, c)
+	clean(t, c)
+	if err := card.Close(); err != nil {
+		t.Error(err)
+	}
+	c.Remove()
+	if err := outcome(result); !errors.Is(err, uicc.ErrRemoved) {
+		t.Errorf("after removal: %v", err)
+	}
+	cancel() // ends Watch
 }

@@ -24,8 +24,8 @@ const (
 	linkUp     = 0x80
 )
 
-// many stands for an FF in Channel data length: more than 255.
-const many = 256
+// many is a Channel data length that stands for itself and all that is more.
+const many = 255
 
 // judgedChannel is what the terminal has said of a channel.
 type judgedChannel struct {
@@ -36,7 +36,7 @@ type judgedChannel struct {
 	lost       bool   // a response said "channel closed"
 	overdue    int    // STATUS commands since then
 	buffer     int    // granted
-	unread     int    // octets known to wait in the Rx buffer; many = more than 255
+	unread     int    // octets known to wait in the Rx buffer; many = that or more
 	chained    bool   // a chain has ended with unread data since the last Data available
 	stored     int    // octets in the Tx buffer
 	sent       bool   // some went out at once

@@ -134,9 +134,6 @@ func (j *judge) received(m *judged, ch *judgedChannel, l *objects, general byte)
 	if !ok || left < 0 {
 		return
 	}
-	if left == 255 {
-		left = many
-	}
 	n, most := len(data), min(m.asked, maxReceive)
 	switch {
 	case n > m.asked:

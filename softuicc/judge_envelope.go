@@ -4,7 +4,7 @@ import "fmt"
 
 func amount(n int) string {
 	if n == many {
-		return "more than 255 octets"
+		return "255 octets or more"
 	}
 	return fmt.Sprintf("%d octets", n)
 }
@@ -143,9 +143,6 @@ func (j *judge) dataAvailable(status, length []byte) {
 		return
 	}
 	announced := int(length[0])
-	if announced == 255 {
-		announced = many
-	}
 	switch {
 	case announced == 0:
 		j.violate("7.5.10", "Data available event for channel %d with no data", n)

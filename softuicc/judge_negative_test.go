@@ -35,7 +35,7 @@ func TestJudgeCatchesPeers(t *testing.T) {
 		{name: "on demand: first SEND DATA finds no channel", peer: 4, commands: all(openDem, sendNow), steps: []string{
 			"830100 38020100 350103 39020578", "83023A03"}, want: []string{"3A 03 (identifier not valid), but the channel is open"}},
 		{name: "channel stays open after the reader ended", peer: 6, commands: all(evl, openT, receive), steps: []string{
-			ok, opened, dataFF, receivedAnswer("02", 0, 0)}, want: []string{"more than 255 octets were announced; 0 delivered"}},
+			ok, opened, dataFF, receivedAnswer("02", 0, 0)}, want: []string{"255 octets or more were announced; 0 delivered"}},
 		{name: "end by the peer without event", peer: 7, commands: all(evl, openT, sendNow), steps: []string{
 			ok, opened, gone, "S", "S", "S"}, want: []string{"no Channel status event told of its end"}},
 		{name: "result 21 without information", peer: 8, commands: all(openT), steps: []string{"830121 350103 39020578"}, want: []string{"result 21 in the response to OPEN CHANNEL lacks"}},
@@ -63,7 +63,7 @@ func TestJudgeCatchesPeers(t *testing.T) {
 		{name: "bearer shifted", peer: 29, commands: all(openT), steps: []string{"830100 38028100 350102 39020578"}, want: []string{"bearer 03 answered with bearer 02"}},
 		{name: "81 LL not understood", peer: 30, commands: all(openT, store), steps: []string{opened, "830136"}, want: []string{"SEND DATA is well formed, but answered 36"}},
 		{name: "announced, then dropped", peer: 31, commands: all(evl, openT, receive), steps: []string{ok, opened, dataFF, gone}, want: []string{"while announced data were unread"}},
-		{name: "drop told before the drain", peer: 31, commands: all(evl, openT, more), steps: []string{ok, opened, dataFF, linkGo}, want: []string{"before more than 255 octets in its Rx buffer were read"}},
+		{name: "drop told before the drain", peer: 31, commands: all(evl, openT, more), steps: []string{ok, opened, dataFF, linkGo}, want: []string{"before 255 octets or more in its Rx buffer were read"}},
 		{name: "data told after the drop", peer: 33, commands: all(evl, openT, more), steps: []string{ok, opened, linkGo, "E:D60E 990109 82028281 B8020105 B70103"}, want: []string{"after the event that its link is dropped"}},
 		{name: "Tx room computed from the Rx fill", peer: 34, commands: all(small, store), steps: []string{smallOK, "830100 B70100"}, want: []string{"0 octets free, but only 200 of the 300 granted are stored"}},
 		{name: "SEND DATA on an unknown channel is 3A 00", peer: 36, commands: all(sendNow), steps: []string{"83023A00"}, want: []string{"SEND DATA on channel 1, never opened, answered 3A 00"}},
@@ -166,7 +166,7 @@ func TestJudgeOfOrderAndEvents(t *testing.T) {
 		{name: "data available twice", commands: all(evl, openT, more), steps: []string{ok, opened, data3, data3}, want: []string{"second Data available event for channel 1 while 3 octets"}},
 		{name: "data available in the chain", commands: all(evl, openT, receive2, more), steps: []string{ok, opened, dataFF, receivedAnswer("00", 2, 255), dataFF}, want: []string{"second Data available"}},
 		{name: "data available of nothing", commands: all(evl, openT, more), steps: []string{ok, opened, "E:D60E 990109 82028281 B8028100 B70100"}, want: []string{"with no data"}},
-		{name: "data available shrinks", commands: all(evl, openT, receive2), steps: []string{ok, opened, dataFF, receivedAnswer("00", 2, 255), data3}, want: []string{"more than 255 octets were announced before"}},
+		{name: "data available shrinks", commands: all(evl, openT, receive2), steps: []string{ok, opened, dataFF, receivedAnswer("00", 2, 255), data3}, want: []string{"255 octets or more were announced before"}},
 		{name: "data available for no channel", commands: all(evl, more), steps: []string{ok, data3}, want: []string{"channel 1, which is not open"}},
 		{name: "data available for channel 0", commands: all(evl, more), steps: []string{ok, "E:D60E 990109 82028281 B8028000 B70103"}, want: []string{"channel status 8000"}},
 		{name: "data available, wrong order", commands: all(evl, openT, more), steps: []string{ok, opened, "E:D60E 990109 82028281 B70103 B8028100"}, want: []string{"object 3 is not 38"}},

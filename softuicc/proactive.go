@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"sync"
 	"time"
 )
 
@@ -15,11 +16,21 @@ const maxCommand = 255
 
 // call is one proactive command on its way: queued, announced by 91xx, fetched, answered.
 type call struct {
-	owner   *Toolkit
-	command []byte
-	take    func(response []byte) // run with the response under the card's lock; the octets are the terminal's
-	done    chan struct{}         // has room for one; nil when nobody waits
-	foreign bool                  // made while the applet's own goroutine waits in the toolkit
+	owner    *Toolkit
+	command  []byte
+	take     func(response []byte) // may be nil; run under the card's lock, and the octets are the terminal's
+	done     chan struct{}         // has room for one; nil when nobody waits
+	response []byte                // a copy for who waits
+	foreign  bool                  // made while the applet's own goroutine waits in the toolkit
+}
+
+// calls are for use again, with their channels and the room for a response.
+var calls = sync.Pool{New: func() any { return &call{done: make(chan struct{}, 1)} }}
+
+// release gives back a call whose response was read.
+func (w *call) release() {
+	w.owner, w.command, w.take = nil, nil, nil
+	calls.Put(w)
 }
 
 // proactive is the toolkit's state from TERMINAL PROFILE to the next reset. The card's lock guards it.
@@ -39,7 +50,6 @@ type proactive struct {
 	running  int           // applets
 	ended    chan struct{} // closed when none runs any more
 	errs     []error
-	scratch  objects
 	listing  chan struct{} // held by the SetUpEventList under way
 }
 
@@ -126,6 +136,7 @@ func (kit *proactive) finish(done *call, response []byte) {
 	if done.done == nil {
 		return
 	}
+	done.response = append(done.response[:0], response...)
 	if done.foreign {
 		done.owner.astir = true
 	}
@@ -188,12 +199,6 @@ func (kit *proactive) withdraw(w *call) {
 		w.owner.queue = slices.Delete(w.owner.queue, i, i+1)
 	}
 	w.take = nil
-}
-
-// nextNumber gives the next command number, 01 to FE (ETSI TS 102 223 clause 8.6).
-func (kit *proactive) nextNumber() byte {
-	kit.number = kit.number%0xFE + 1
-	return kit.number
 }
 
 // end tells the applets that the card was reset.

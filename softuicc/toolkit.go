@@ -121,53 +121,57 @@ func (tk *Toolkit) Profile() Profile {
 // DoRaw sends a proactive command as it stands, right or wrong (BER-TLV D0 and all, at most 255 octets), and returns the
 // data of its TERMINAL RESPONSE. A ctx that ends takes the command back, unless the terminal has been told of it.
 func (tk *Toolkit) DoRaw(ctx context.Context, command []byte) ([]byte, error) {
-	var response []byte
-	err := tk.do(ctx, func(byte) []byte { return slices.Clone(command) },
-		func(r []byte) { response = slices.Clone(r) })
-	return response, err
+	w, err := tk.exchange(ctx, slices.Clone(command), false, nil)
+	if err != nil {
+		return nil, err
+	}
+	defer w.release()
+	return slices.Clone(w.response), nil
 }
 
 // Do sends a proactive command to destination (cat.DeviceTerminal, cat.DeviceChannel(n), ...) and returns the terminal's
 // response, whatever its result. An error says that there was none, or one that cannot be read.
 func (tk *Toolkit) Do(ctx context.Context, body cat.Body, qualifier byte, destination cat.DeviceID) (cat.Response, error) {
-	var raw []byte
-	err := tk.do(ctx, func(number byte) []byte {
-		return cat.Command{
-			Details: cat.CommandDetails{Number: number, Type: body.Type(), Qualifier: qualifier},
-			Devices: cat.DeviceIdentities{Source: cat.DeviceUICC, Destination: destination},
-			Body:    body,
-		}.Append(nil)
-	}, func(r []byte) { raw = slices.Clone(r) })
+	command := cat.Command{
+		Details: cat.CommandDetails{Type: body.Type(), Qualifier: qualifier},
+		Devices: cat.DeviceIdentities{Source: cat.DeviceUICC, Destination: destination},
+		Body:    body,
+	}
+	w, err := tk.exchange(ctx, command.Append(nil), true, nil)
 	if err != nil {
 		return cat.Response{}, err
 	}
-	response, _, err := cat.ParseResponse(raw)
+	defer w.release()
+	response, _, err := cat.ParseResponse(slices.Clone(w.response))
 	if err != nil {
 		return response, fmt.Errorf("softuicc: response to %v: %w", body.Type(), err)
 	}
 	return response, nil
 }
 
-// do makes a command with the next number, queues it and waits for its response.
-func (tk *Toolkit) do(ctx context.Context, build func(number byte) []byte, take func([]byte)) error {
+// exchange queues a command, with the next command number if it is numbered, and waits for its response. The call is to
+// be released once its response was read. take, if not nil, sees the response first, under the card's lock.
+func (tk *Toolkit) exchange(ctx context.Context, command []byte, numbered bool, take func([]byte)) (*call, error) {
+	if n := len(command); n < 1 || n > maxCommand {
+		return nil, fmt.Errorf("softuicc: proactive command of %d octets, 1 to %d fit", n, maxCommand)
+	}
 	c, kit := tk.card, tk.kit
 	c.mu.Lock()
 	if c.kit != kit {
 		c.mu.Unlock()
-		return ErrReset
+		return nil, ErrReset
 	}
-	w := &call{owner: tk, take: take, done: make(chan struct{}, 1), foreign: tk.waiting}
-	w.command = build(kit.nextNumber())
-	if n := len(w.command); n < 1 || n > maxCommand {
-		c.mu.Unlock()
-		return fmt.Errorf("softuicc: proactive command of %d octets, 1 to %d fit", n, maxCommand)
+	if numbered {
+		kit.numbered(command)
 	}
+	w := calls.Get().(*call)
+	w.owner, w.command, w.take, w.foreign = tk, command, take, tk.waiting
 	kit.enqueue(w)
 	c.mu.Unlock()
 
 	select {
 	case <-w.done:
-		return nil
+		return w, nil
 	case <-ctx.Done():
 	case <-kit.ctx.Done():
 	}
@@ -175,12 +179,24 @@ func (tk *Toolkit) do(ctx context.Context, build func(number byte) []byte, take 
 	defer c.mu.Unlock()
 	select {
 	case <-w.done: // it came after all
-		return nil
+		return w, nil
 	default:
 	}
 	kit.withdraw(w)
 	if c.kit != kit {
-		return ErrReset
+		return nil, ErrReset
 	}
-	return ctx.Err()
+	return nil, ctx.Err()
+}
+
+// numbered puts the next command number, 01 to FE (ETSI TS 102 223 clause 8.6), into a command that begins with its
+// details: D0, length, 81 03, number.
+func (kit *proactive) numbered(command []byte) []byte {
+	kit.number = kit.number%0xFE + 1
+	at := 4
+	if command[1] == 0x81 {
+		at = 5
+	}
+	command[at] = kit.number
+	return command
 }
