@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 
 	"bipd/cat"
 	"bipd/softuicc"
@@ -237,3 +238,12 @@ func bearerRefused(v softuicc.Violation) bool { return v.Clause == "5.2" }
 
 // unknownObject tells the judge's opinion that a command with an object of no known tag is well formed.
 func unknownObject(v softuicc.Violation) bool { return v.Clause == "6.10" }
+
+func appletList(l ...softuicc.Applet) []softuicc.Applet { return l }
+
+var udpDial = softuicc.DialParams{Qualifier: cat.OpenImmediate}
+
+// exactly255 tells the judge's opinion that FF, more than 255, may not stand for 255 octets: nothing else could.
+func exactly255(v softuicc.Violation) bool {
+	return v.Clause == "8.54" && strings.Contains(v.Text, "more than 255 octets were announced; 237 delivered and 18 left")
+}

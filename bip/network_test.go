@@ -176,3 +176,59 @@ func await(t testing.TB, what string, event <-chan struct{}) {
 		t.Errorf("%s did not happen", what)
 	}
 }
+
+// gated is a connection that takes no data until its gate is opened.
+type gated struct {
+	*watched
+	gate chan struct{}
+}
+
+func (g *gated) Write(p []byte) (int, error) {
+	select {
+	case <-g.gate:
+		return g.watched.Write(p)
+	case <-g.closed:
+		return 0, net.ErrClosed
+	}
+}
+
+func (g *gated) CloseWrite() error { return g.Conn.(*net.TCPConn).CloseWrite() }
+
+// gatedBearer connects through the kernel, behind one gate for all.
+func gatedBearer(gate chan struct{}, conns chan<- *gated) *bearer {
+	return &bearer{dial: func(ctx context.Context, r bip.Request) (net.Conn, error) {
+		c, err := new(net.Dialer).DialContext(ctx, r.Network, r.Remote.String())
+		if err != nil {
+			return nil, err
+		}
+		g := &gated{watch(c), gate}
+		conns <- g
+		return g, nil
+	}}
+}
+
+// arrivals counts the octets that the gateway got from the network, by its trace.
+type arrivals struct {
+	sub *trace.Subscription
+	n   int
+}
+
+// newArrivals makes a stream for the gateway's configuration.
+func newArrivals() (*trace.Stream, *arrivals) {
+	s := &trace.Stream{}
+	return s, &arrivals{sub: s.Subscribe(1 << 16)}
+}
+
+// await waits until n octets have come in all.
+func (r *arrivals) await(a *app, n int) {
+	for r.n < n {
+		select {
+		case e := <-r.sub.C:
+			if e.Step == "S409" {
+				r.n += e.Bytes
+			}
+		case <-a.ctx.Done():
+			a.fail("%d octets arrived, want %d", r.n, n)
+		}
+	}
+}

@@ -155,10 +155,18 @@ func (c *channel) answerOpen(cmd cat.Command, r cat.Result, objects []cat.TLV) c
 	}
 }
 
+// maxParameters are the octets of bearer parameters that fit a response next to maxDNSServers addresses; those of
+// clause 8.52 have at most 17. Longer ones are not repeated.
+const maxParameters = 64
+
 func grantedObjects(o *cat.OpenChannel, buffer int) []cat.TLV {
 	var objects []cat.TLV
 	if o.Bearer != nil {
-		objects = append(objects, cat.BearerObject(*o.Bearer))
+		b := *o.Bearer
+		if len(b.Parameters) > maxParameters {
+			b.Parameters = nil
+		}
+		objects = append(objects, cat.BearerObject(b))
 	}
 	return append(objects, cat.BufferSizeObject(uint16(buffer)))
 }

@@ -39,7 +39,8 @@ type terminal struct {
 type options struct {
 	router  bip.Router
 	config  bip.Config
-	poll    time.Duration // between two STATUS commands
+	poll    time.Duration // between two STATUS commands; 0 = shortPoll
+	think   time.Duration // how long the card waits for an applet; 0 = 50 ms
 	quirks  softuicc.Quirks
 	taps    []uicc.Tap
 	applets []softuicc.Applet
@@ -61,7 +62,13 @@ func run(t testing.TB, o options) *terminal {
 func start(t testing.TB, o options) *terminal {
 	t.Helper()
 	term := &terminal{t: t, before: runtime.NumGoroutine(), log: &logBuffer{}, ended: make(chan error, 1), tolerate: o.tolerate}
-	card, err := softuicc.New(softuicc.Config{Applets: o.applets, ThinkTime: 200 * time.Millisecond})
+	if o.poll == 0 {
+		o.poll = shortPoll
+	}
+	if o.think == 0 {
+		o.think = 50 * time.Millisecond
+	}
+	card, err := softuicc.New(softuicc.Config{Applets: o.applets, ThinkTime: o.think})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -200,3 +207,11 @@ func (s statusTap) settled(a *app) {
 		}
 	}
 }
+
+// shortPoll has STATUS come often: applets that wait for the network, not the card, act only then.
+const shortPoll = 20 * time.Millisecond
+
+// noPoll has STATUS come never.
+const noPoll = time.Hour
+
+func tapsOf(t ...uicc.Tap) []uicc.Tap { return t }
