@@ -60,14 +60,13 @@ func (l *Link) GetNet(ctx context.Context, ch int, bearer byte, nan string) (Net
 	if err != nil {
 		return NetPar{}, err
 	}
-	line, err := l.doOne(ctx, cmd)
-	if err != nil {
-		return NetPar{}, err
-	}
-	n, err := ParseNetPar(line)
-	if err == nil && n.Channel != ch {
-		err = fmt.Errorf("%w: %s for channel %d", ErrAnswer, nameNetPar, n.Channel)
-	}
+	var n NetPar
+	err = l.ask(ctx, cmd, func(line string) (err error) {
+		if n, err = ParseNetPar(line); err == nil && n.Channel != ch {
+			err = fmt.Errorf("%w: %s for channel %d", ErrAnswer, nameNetPar, n.Channel)
+		}
+		return err
+	})
 	if err != nil {
 		return NetPar{}, err
 	}

@@ -42,6 +42,8 @@ type Link struct {
 	cfg LinkConfig
 	log *slog.Logger
 
+	waiting bool // Run's: that the AP is awaited was logged
+
 	mu  sync.Mutex
 	now *session // the line while it is up, else nil
 }
@@ -80,6 +82,7 @@ func (l *Link) Run(ctx context.Context) error {
 
 // hold keeps a line that is up until it is lost or ctx ends.
 func (l *Link) hold(ctx context.Context, s *session) {
+	l.waiting = false
 	l.setSession(s)
 	l.log.Info("line up", "multiplexer", s.mux != nil)
 	if l.cfg.State != nil {
@@ -125,15 +128,21 @@ func (l *Link) Multiplexed() bool {
 // Do sends a command, one at a time, and gives its information lines. Errors: ErrDown at once while the line is down and
 // as soon as it goes down; at.CMEError, at.ErrFinal, at.ErrTimeout and others of at.Client.
 func (l *Link) Do(ctx context.Context, cmd at.Command) ([]string, error) {
+	_, lines, err := l.do(ctx, cmd)
+	return lines, err
+}
+
+// do is Do, and tells on which life of the line.
+func (l *Link) do(ctx context.Context, cmd at.Command) (*session, []string, error) {
 	s := l.session()
 	if s == nil {
-		return nil, ErrDown
+		return nil, nil, ErrDown
 	}
 	lines, err := s.client.Do(ctx, cmd)
 	if errors.Is(err, at.ErrClosed) {
 		err = fmt.Errorf("%w: %w", ErrDown, err)
 	}
-	return lines, err
+	return s, lines, err
 }
 
 // OpenChannel opens the DLC of BIP channel n, 1..7. Its Close ends it at the AP. For a channel of datagrams wrap it by

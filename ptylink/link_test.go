@@ -436,6 +436,40 @@ func TestRestarts(t *testing.T) {
 	})
 }
 
+// Whatever an earlier CP left on the line and in the AP, the next one comes up.
+func TestLineWithLeftovers(t *testing.T) {
+	for name, junk := range map[string]string{
+		"half a command":                 "AT%WEBOPCH=1,\"TCP\",\"192.0.2.1\",1",
+		"multiplexer without its frames": "AT+CMUX=0\r",
+		"advanced, cut in a frame":       "AT+CMUX=1\r\x7e\x03\x3f",
+		"open multiplexer, half a frame": "AT+CMUX=0\r\xf9\x03\x3f\x01\x1c\xf9\xf9\x07\x3f\x01\xde\xf9\xf9\x07\xef\xc8\x01",
+		"one octet":                      "A",
+		"much noise":                     strings.Repeat("\xf9\xff\x00AT\x7e", 1000),
+	} {
+		t.Run(name, func(t *testing.T) {
+			checkGoroutines(t)
+			e := uartEnds(t)
+			a := startAP(t, PeerConfig{Open: e.ap.Open}, testHandlers())
+			l, err := e.cp.Open(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			ready := make([]byte, 1) // the AP's first octets: it listens
+			if _, err := io.ReadFull(l, ready); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := io.WriteString(l, junk); err != nil {
+				t.Fatal(err)
+			}
+			l.Close()
+			c := startCP(t, LinkConfig{Open: e.cp.Open})
+			await(t, "line up", c.up)
+			checkCommands(t, c)
+			checkChannels(t, c, a, 1)
+		})
+	}
+}
+
 // A line in the advanced option, as the CP asks for it.
 func TestAdvancedOption(t *testing.T) {
 	checkGoroutines(t)

@@ -18,7 +18,7 @@ const (
 	wakeTime    = 15 * time.Second       // a line on which AT gets no answer is then closed and opened anew
 	firstWake   = 500 * time.Millisecond // before the other end's multiplexer is closed, doubled each time
 	longestWake = 2 * time.Second
-	stepTime    = 5 * time.Second // for each other step of bringing the line up
+	muxTime     = 10 * time.Second // for the start of the multiplexer and of AT on it
 )
 
 var errEnded = errors.New("ptylink: the other end has closed the multiplexer")
@@ -43,15 +43,16 @@ func (l *Link) bringUp(ctx context.Context) (_ *session, err error) {
 		}
 	}()
 	if w, ok := line.(interface{ WaitPeer(context.Context) error }); ok {
+		if !l.waiting {
+			l.waiting = true
+			l.log.Info("waiting for the AP to open the line")
+		}
 		if err := w.WaitPeer(ctx); err != nil {
 			return nil, err
 		}
 	}
 	s.client = l.newClient(line)
 	if err := l.wake(ctx, s); err != nil {
-		return nil, err
-	}
-	if err := prepare(ctx, s.client); err != nil {
 		return nil, err
 	}
 	if !l.cfg.NoMux {
@@ -74,15 +75,19 @@ func (l *Link) newClient(rw io.ReadWriter) *at.Client {
 	})
 }
 
-// wake sends AT until the AP answers. An AP that does not may still have the multiplexer of an earlier CP: close it.
+// wake sends AT until the AP answers, and prepares it. An AP that does not answer may still have the multiplexer of an
+// earlier CP: close it. An OK alone proves nothing, it may be the answer to that CP.
 func (l *Link) wake(ctx context.Context, s *session) error {
 	ctx, cancel := context.WithTimeout(ctx, wakeTime)
 	defer cancel()
 	for wait := firstWake; ; wait = min(2*wait, longestWake) {
 		try, cancel := context.WithTimeout(ctx, wait)
 		err := s.client.Sync(try)
+		if err == nil {
+			err = prepare(try, s.client)
+		}
 		cancel()
-		if err == nil || ctx.Err() != nil || s.client.Err() != nil {
+		if !errors.Is(err, at.ErrTimeout) || ctx.Err() != nil {
 			return err
 		}
 		send, cancel := context.WithTimeout(ctx, wait)
@@ -94,16 +99,13 @@ func (l *Link) wake(ctx context.Context, s *session) error {
 	}
 }
 
-// prepare sets an AT server to what a machine wants: no echo, errors by number.
+// prepare sets an AT server to what a machine wants: no echo, errors by number. One that refuses will do too.
 func prepare(ctx context.Context, c *at.Client) error {
 	for _, cmd := range []at.Command{
 		{Name: "E", Form: at.Set, Args: []at.Arg{at.Num(0)}},
 		{Name: "+CMEE", Form: at.Set, Args: []at.Arg{at.Num(1)}},
 	} {
-		step, cancel := context.WithTimeout(ctx, stepTime)
-		_, err := c.Do(step, cmd)
-		cancel()
-		if err != nil {
+		if _, err := c.Do(ctx, cmd); err != nil && !refused(err) {
 			return fmt.Errorf("%v: %w", cmd, err)
 		}
 	}
@@ -112,14 +114,13 @@ func prepare(ctx context.Context, c *at.Client) error {
 
 // startMux starts the multiplexer and moves AT to its DLC. An AP that refuses it leaves the session as it was.
 func (l *Link) startMux(ctx context.Context, s *session) error {
-	ctx, cancel := context.WithTimeout(ctx, 2*stepTime)
+	ctx, cancel := context.WithTimeout(ctx, muxTime)
 	defer cancel()
 	speed := lineSpeed(s.line)
 	cfg := paced(l.cfg.Mux, speed)
 	cmd := cmuxCommand(cfg, speed)
 	rest, err := s.client.Switch(ctx, cmd)
-	var cme at.CMEError
-	if errors.As(err, &cme) || errors.Is(err, at.ErrFinal) {
+	if refused(err) {
 		l.log.Warn("the AP refuses the multiplexer, the line stays without", "err", err)
 		return nil
 	}
@@ -139,6 +140,12 @@ func (l *Link) startMux(ctx context.Context, s *session) error {
 		return err
 	}
 	return prepare(ctx, s.client)
+}
+
+// refused reports whether the AP has answered, with an error.
+func refused(err error) bool {
+	var cme at.CMEError
+	return errors.As(err, &cme) || errors.Is(err, at.ErrFinal)
 }
 
 // lost reports whether the line has ended.

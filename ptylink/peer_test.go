@@ -7,10 +7,12 @@ import (
 	"io"
 	"net/netip"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"bipd/ptylink/at"
+	"bipd/ptylink/mux"
 )
 
 // A person on the line sees an echo, can list the commands and gets help for each.
@@ -142,7 +144,7 @@ func TestPeerHandlePanics(t *testing.T) {
 	}
 }
 
-// An answer that is none of the command's is an error of its own.
+// An answer that is none of the command's is an error of its own, and the CP makes sure of the line before it goes on.
 func TestUnexpectedAnswers(t *testing.T) {
 	checkGoroutines(t)
 	e := pipeEnds(t)
@@ -151,8 +153,14 @@ func TestUnexpectedAnswers(t *testing.T) {
 	for _, name := range []string{"%GETNET", "%WEBOPCH", "%NETSTAT"} {
 		h[name] = func(context.Context, at.Command) ([]string, error) { return <-answer, nil }
 	}
-	startAP(t, PeerConfig{Open: e.ap.Open}, h)
-	c := startCP(t, LinkConfig{Open: e.cp.Open, NoMux: true})
+	var asked atomic.Int32
+	tap := func(d Direction, line string) {
+		if d == Received && line == "AT" {
+			asked.Add(1)
+		}
+	}
+	startAP(t, PeerConfig{Open: e.ap.Open, Tap: tap}, h)
+	c := startCP(t, LinkConfig{Open: e.cp.Open, NoMux: true, Mux: mux.Config{KeepAlive: -1}})
 	await(t, "line up", c.up)
 	ctx := within(t, testTime)
 	ask := map[string]func() error{
@@ -166,8 +174,12 @@ func TestUnexpectedAnswers(t *testing.T) {
 	for name, f := range ask {
 		for _, lines := range [][]string{nil, {name + ": x"}, {name + ": 2"}, {name + ": 2,\"192.0.2.1\",5"}, {name + ": 1", name + ": 1"}} {
 			answer <- lines
+			before := asked.Load()
 			if err := f(); !errors.Is(err, ErrAnswer) {
 				t.Errorf("%s %q: %v", name, lines, err)
+			}
+			if _, err := c.Do(ctx, at.Command{Name: "+CMEE", Form: at.Read}); err != nil || asked.Load() != before+1 {
+				t.Errorf("%s %q: %v, %d times AT before the next command", name, lines, err, asked.Load()-before)
 			}
 		}
 	}

@@ -15,7 +15,7 @@ const (
 	// helloTime bounds the closing of a CP's multiplexer as the line is opened.
 	helloTime = 200 * time.Millisecond
 	// startTime bounds the wait for the CP's SABM after AT+CMUX.
-	startTime = 5 * time.Second
+	startTime = 2 * time.Second
 )
 
 // serveAT answers on the plain line. It returns *at.Switched with the multiplexer's configuration after AT+CMUX.

@@ -41,11 +41,12 @@ type NetStat struct {
 
 // NetStat asks for the state of the AP's network, AT%NETSTAT?.
 func (l *Link) NetStat(ctx context.Context) (NetStat, error) {
-	line, err := l.doOne(ctx, at.Command{Name: nameNetStat, Form: at.Read})
-	if err != nil {
-		return NetStat{}, err
-	}
-	return ParseNetStat(line)
+	var n NetStat
+	err := l.ask(ctx, at.Command{Name: nameNetStat, Form: at.Read}, func(line string) (err error) {
+		n, err = ParseNetStat(line)
+		return err
+	})
+	return n, err
 }
 
 // Lines prints the information line, for a handler to return; the unsolicited result code is the same.

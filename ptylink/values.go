@@ -42,14 +42,20 @@ func parseAddr(s string) (netip.Addr, error) {
 	return a, nil
 }
 
-// doOne runs a command that is answered by one information line.
-func (l *Link) doOne(ctx context.Context, cmd at.Command) (string, error) {
-	lines, err := l.Do(ctx, cmd)
+// ask runs a command that is answered by one information line, and has it read. An answer that is not the command's makes
+// the client find out whether it still hears the answers to its own commands.
+func (l *Link) ask(ctx context.Context, cmd at.Command, read func(line string) error) error {
+	s, lines, err := l.do(ctx, cmd)
 	if err != nil {
-		return "", err
+		return err
 	}
-	if len(lines) != 1 {
-		return "", fmt.Errorf("%w: %d information lines to %s", ErrAnswer, len(lines), cmd.Name)
+	if len(lines) == 1 {
+		err = read(lines[0])
+	} else {
+		err = fmt.Errorf("%w: %d information lines to %s", ErrAnswer, len(lines), cmd.Name)
 	}
-	return lines[0], nil
+	if err != nil {
+		s.client.Doubt()
+	}
+	return err
 }

@@ -33,14 +33,13 @@ func (l *Link) WebOpenChannel(ctx context.Context, w WebOpen) (local netip.AddrP
 	if err != nil {
 		return netip.AddrPort{}, err
 	}
-	line, err := l.doOne(ctx, cmd)
-	if err != nil {
-		return netip.AddrPort{}, err
-	}
-	ch, local, err := ParseWebOpened(line)
-	if err == nil && ch != w.Channel {
-		err = fmt.Errorf("%w: %s for channel %d", ErrAnswer, nameWebOpen, ch)
-	}
+	err = l.ask(ctx, cmd, func(line string) (err error) {
+		ch := 0
+		if ch, local, err = ParseWebOpened(line); err == nil && ch != w.Channel {
+			err = fmt.Errorf("%w: %s for channel %d", ErrAnswer, nameWebOpen, ch)
+		}
+		return err
+	})
 	if err != nil {
 		return netip.AddrPort{}, err
 	}

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -48,9 +49,8 @@ type Client struct {
 	cfg  ClientConfig
 	turn chan struct{} // holds a token while a command is outstanding
 
-	// Under the turn: a command got no final result code, so that what comes next may belong to it.
-	unsure       bool
-	name, answer string // of the last command: its late lines are no unsolicited ones
+	unsure       atomic.Bool // what comes next may be the answer to an earlier command
+	name, answer string      // under the turn: of the last command, whose late lines are no unsolicited ones
 
 	mu      sync.Mutex
 	pending *pending
@@ -125,6 +125,10 @@ func (c *Client) Switch(ctx context.Context, cmd Command) (rest []byte, err erro
 	return out.rest, nil
 }
 
+// Doubt tells that an answer was not the command's: it may have been that of an earlier command, and so would all that
+// follow. The next Do first makes sure of the line as Sync does.
+func (c *Client) Doubt() { c.unsure.Store(true) }
+
 // Sync finds out whether a server is listening: it sends AT, again and again, until a final result code comes, then
 // waits until none has come for 100 ms, for earlier ones may have been late. It throws away a line begun by whoever
 // wrote before: CAN makes it one that cannot be carried out, CR ends it.
@@ -149,7 +153,7 @@ func (c *Client) do(ctx context.Context, cmd Command, last bool) (*pending, erro
 		return nil, err
 	}
 	defer c.release()
-	if c.unsure {
+	if c.unsure.Load() {
 		if err := c.sync(ctx); err != nil {
 			return nil, err
 		}
@@ -188,7 +192,7 @@ func (c *Client) release() { <-c.turn }
 func (c *Client) transact(ctx context.Context, p *pending, line string) error {
 	c.expect(p)
 	defer c.expect(nil)
-	c.unsure = true
+	c.unsure.Store(true)
 	if err := c.write(ctx, line+"\r", line); err != nil {
 		return c.failure(ctx, p.name, err)
 	}
@@ -211,7 +215,7 @@ func (c *Client) transact(ctx context.Context, p *pending, line string) error {
 
 // finish takes the final result code.
 func (c *Client) finish(p *pending, out outcome) error {
-	c.unsure = errors.Is(out.err, ErrBabble)
+	c.unsure.Store(errors.Is(out.err, ErrBabble))
 	if p.last && out.err == nil {
 		p.final <- out // for Switch
 	}
@@ -223,7 +227,7 @@ func (c *Client) sync(ctx context.Context) error {
 	p := &pending{name: c.name, answer: c.answer, final: make(chan outcome, 1), sync: true}
 	c.expect(p)
 	defer c.expect(nil)
-	c.unsure = true
+	c.unsure.Store(true)
 	for wait, heard := syncFirst, false; !heard; wait = min(2*wait, syncLast) {
 		if err := c.write(ctx, "\x18\rAT\r", "AT"); err != nil {
 			return c.failure(ctx, "AT", err)
@@ -239,7 +243,7 @@ func (c *Client) sync(ctx context.Context) error {
 			return err
 		}
 	}
-	c.unsure = false
+	c.unsure.Store(false)
 	return nil
 }
 
