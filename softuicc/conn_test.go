@@ -13,6 +13,7 @@ import (
 	"net/http/httptest"
 	"net/netip"
 	"os"
+	"strings"
 	"testing"
 	"time"
 
@@ -443,5 +444,49 @@ func TestResetEndsConnections(t *testing.T) {
 		if err := <-result; !errors.Is(err, ErrReset) {
 			t.Errorf("after removal: %v", err)
 		}
+	}
+}
+
+// TestReconnect has the terminal tell of a link that dropped and came again.
+func TestReconnect(t *testing.T) {
+	noLeaks(t)
+	c := newCard(t, Config{Applets: []Applet{func(ctx context.Context, tk *Toolkit) error {
+		conn, err := tk.Dial(ctx, tcp(cat.OpenImmediate|cat.OpenAutoReconnect))
+		if err != nil {
+			return err
+		}
+		if _, err := conn.Read(make([]byte, 1)); err != io.EOF {
+			return fmt.Errorf("after the drop: %v", err)
+		}
+		if _, err := tk.DoRaw(ctx, moreTime(9)); err != nil {
+			return err
+		}
+		got, err := io.ReadAll(io.LimitReader(conn, 3))
+		if string(got) != "abc" {
+			return fmt.Errorf("after the link is back: %q %v", got, err)
+		}
+		_, err = conn.Read(make([]byte, 1)) // RECEIVE DATA is refused: the data are lost
+		var refused *ResultError
+		if !errors.As(err, &refused) {
+			return fmt.Errorf("after lost data: %v", err)
+		}
+		return conn.Close()
+	}}})
+	e := newTerminal(t, c)
+	e.profile()
+	e.respond(e.fetch(), ok)
+	e.respond(e.fetch(), opened)
+	e.envelope(linkGo[2:])
+	want(t, "after the drop", e.sw, 0x910B) // MORE TIME: the applet has seen the end
+	e.envelope(linkUp1[2:])
+	e.respond(e.fetch(), ok)
+	e.envelope(data3[2:])
+	e.respond(e.fetch(), "830102 B603616263 B70100")
+	e.envelope(data3[2:])
+	e.respond(e.fetch(), gone)
+	e.respond(e.fetch(), gone) // CLOSE CHANNEL
+	ended(t, c)
+	if v := c.Violations(); len(v) != 1 || !strings.Contains(v[0].Text, "announced data were unread") {
+		t.Errorf("violations %v", v)
 	}
 }

@@ -329,3 +329,80 @@ func TestMalformedCommandsReachTheTerminal(t *testing.T) {
 	want(t, "responses", len(answers), len(commands))
 	clean(t, c)
 }
+
+// TestRawEventList has an applet that spells its own SET UP EVENT LIST get its events, and lose them with the next list.
+func TestRawEventList(t *testing.T) {
+	noLeaks(t)
+	c := newCard(t, Config{Applets: []Applet{func(ctx context.Context, tk *Toolkit) error {
+		if _, err := tk.DoRaw(ctx, unhex(t, evl)); err != nil {
+			return err
+		}
+		ev, err := tk.Wait(ctx, OfCode(cat.EventLocationStatus))
+		if err != nil || ev.Code != cat.EventLocationStatus {
+			return fmt.Errorf("event %v, %v", ev, err)
+		}
+		if _, err := tk.DoRaw(ctx, unhex(t, pc("05", "00", "82", "990109"))); err != nil {
+			return err
+		}
+		_, err = tk.Wait(ctx, nil)
+		return onlyReset(err)
+	}}})
+	e := newTerminal(t, c)
+	e.profile()
+	e.respond(e.fetch(), ok)
+	e.envelope("D60A 990103 82028281 9B0102")
+	e.respond(e.fetch(), ok)
+	for range maxEvents + 10 {
+		e.envelope("D60A 990103 82028281 9B0102") // not wanted any more: not kept
+	}
+	c.mu.Lock()
+	want(t, "events kept", len(c.kit.apps[0].events), 0)
+	c.mu.Unlock()
+	if v := c.Violations(); len(v) != maxEvents+10 || !strings.Contains(v[0].Text, "event 03, to which no") {
+		t.Errorf("%d violations", len(v))
+	}
+}
+
+// TestEventsAreBounded has an applet that never looks at its events.
+func TestEventsAreBounded(t *testing.T) {
+	noLeaks(t)
+	done := make(chan struct{})
+	c := newCard(t, Config{ThinkTime: time.Nanosecond, Applets: []Applet{func(ctx context.Context, tk *Toolkit) error {
+		<-done
+		for range maxEvents {
+			if _, err := tk.Wait(ctx, nil); err != nil {
+				return err
+			}
+		}
+		return nil
+	}}})
+	e := newTerminal(t, c)
+	e.profile()
+	for range maxEvents + 10 {
+		e.envelope("D109 82028381 8B03010203")
+	}
+	close(done)
+	ended(t, c)
+}
+
+// TestGSM runs the toolkit of a GSM SIM: class A0 alone, 9Fxx for response data.
+func TestGSM(t *testing.T) {
+	noLeaks(t)
+	c := newCard(t, Config{GSM: true, SMSPPAnswer: []byte{7}, Applets: []Applet{func(ctx context.Context, tk *Toolkit) error {
+		_, err := tk.DoRaw(ctx, moreTime(1))
+		return err
+	}}})
+	e := newTerminal(t, c)
+	e.expect("8010000001 01", swClass)
+	profile := unhex(t, goodProfile)
+	e.send(append([]byte{0xA0, 0x10, 0, 0, byte(len(profile))}, profile...)...)
+	want(t, "TERMINAL PROFILE", e.sw, 0x910B)
+	e.expect("A0F2000016", 0x910B)
+	e.expect("A01200000C", 0x670B)
+	e.expect("A01200000B", swOK)
+	e.expect("A01400000C 810301020082028281830100", swOK)
+	e.expect("A0C200000B D109 82028381 8B03010203", 0x9F01)
+	want(t, "SMS-PP answer", toHex(e.expect("A0C0000001", swOK)), "07")
+	ended(t, c)
+	clean(t, c)
+}
