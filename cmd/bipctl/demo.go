@@ -63,8 +63,8 @@ type demo struct {
 // demoTime bounds the whole demonstration.
 const demoTime = 100 * time.Second
 
-func (d *demo) run(ctx context.Context) (err error) {
-	ctx, cancel := context.WithTimeoutCause(ctx, demoTime, errors.New("the demonstration took too long"))
+func (d *demo) run(user context.Context) (err error) {
+	ctx, cancel := context.WithTimeoutCause(user, demoTime, errors.New("the demonstration took too long"))
 	defer cancel()
 	if d.size < 1 || d.size > 256<<20 {
 		return fmt.Errorf("--size: %d is not 1 to %d octets", d.size, 256<<20)
@@ -73,7 +73,7 @@ func (d *demo) run(ctx context.Context) (err error) {
 		return err
 	}
 	defer func() {
-		if d.keep || err != nil {
+		if d.keep || err != nil && user.Err() == nil {
 			fmt.Fprintln(d.screen, "configurations and logs are in", d.dir)
 		} else {
 			os.RemoveAll(d.dir)
@@ -87,6 +87,9 @@ func (d *demo) compare(ctx context.Context) error {
 	var results []result
 	for _, m := range []trace.Method{trace.Method1, trace.Method2} {
 		r, err := d.runMethod(ctx, m)
+		if ctx.Err() != nil {
+			return fmt.Errorf("%v: %w", m, context.Cause(ctx))
+		}
 		if err != nil {
 			return fmt.Errorf("%v: %w", m, err)
 		}

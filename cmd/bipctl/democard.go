@@ -110,7 +110,7 @@ func (j cardJob) download(ctx context.Context, tk *softuicc.Toolkit, r *result) 
 	if err != nil {
 		return err
 	}
-	started := time.Now()
+	bar := newProgress(j.screen, fmt.Sprintf("  %v %-5s", j.method, j.scheme), j.size)
 	resp, err := transport.RoundTrip(req)
 	if err != nil {
 		return err
@@ -120,9 +120,8 @@ func (j cardJob) download(ctx context.Context, tk *softuicc.Toolkit, r *result) 
 		return fmt.Errorf("the server answered %s", resp.Status)
 	}
 	sum := sha256.New()
-	bar := newProgress(j.screen, fmt.Sprintf("  %v %-5s", j.method, j.scheme), j.size)
 	n, err := io.Copy(io.MultiWriter(sum, bar), resp.Body)
-	r.bytes, r.took = int(n), time.Since(started)
+	r.bytes, r.took = int(n), time.Since(bar.started)
 	bar.done()
 	switch {
 	case err != nil:

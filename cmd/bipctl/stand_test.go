@@ -1,0 +1,175 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/hex"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"bipd/cat"
+	"bipd/internal/netbed"
+	"bipd/softuicc"
+	"bipd/trace"
+)
+
+// stand is bipd and apd on their hosts, as in the demonstration, for tests to put cards in and to break things.
+type stand struct {
+	*testing.T
+	ctx  context.Context
+	net  *network
+	dir  string
+	term *terminalProcess
+
+	events []trace.Event // of all cards so far
+}
+
+// standTime bounds all that a test does on a stand.
+const standTime = 50 * time.Second
+
+// profilePassword is in the demonstration's profiles.toml.
+const profilePassword = "not to be seen in any log"
+
+// newStand starts bipd and apd; more is appended to their configurations, by file name. At the end nothing of a
+// password may be in a log or in a trace event.
+func newStand(t *testing.T, m trace.Method, more map[string]string) *stand {
+	t.Helper()
+	bin := daemons(t)
+	bed := netbed.ForTest(t)
+	ctx, cancel := context.WithTimeout(t.Context(), standTime)
+	t.Cleanup(cancel)
+	n, err := newNet(bed, m)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &stand{T: t, ctx: ctx, net: n, dir: shortDir(t)}
+	configs := demoConfigs(s.dir)
+	for name, text := range more {
+		configs[name] += text
+	}
+	// The daemons outlive ctx, which ends before the cleanup: they are ended as by an operator.
+	if s.term, err = startTerminal(context.WithoutCancel(ctx), bin, s.dir, n, configs); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		s.term.close()
+		if t.Failed() {
+			t.Log(s.term.lastWords())
+		}
+		s.noSecret(profilePassword)
+	})
+	return s
+}
+
+// eachMethod runs the test on a stand of each method.
+func eachMethod(t *testing.T, more map[string]string, test func(s *stand)) {
+	for _, m := range []trace.Method{trace.Method1, trace.Method2} {
+		t.Run(fmt.Sprintf("method%d", m), func(t *testing.T) {
+			t.Parallel()
+			test(newStand(t, m, more))
+		})
+	}
+}
+
+// dial has the card ask for the bearer that the stand's method carries, in background mode, where q is none other.
+func (s *stand) dial(q byte) softuicc.DialParams {
+	return softuicc.DialParams{Bearer: cardJob{method: s.net.method}.bearer(), BufferSize: 1400, Qualifier: q, NetworkAccessName: "internet"}
+}
+
+const background = cat.OpenImmediate | cat.OpenBackground
+
+// server is an address of the server with a port.
+func (s *stand) server(port int) string { return fmt.Sprintf("%v:%d", s.net.server, port) }
+
+// use puts a card in and takes it out when its applet has ended. It returns the applet's error, and keeps the events.
+func (s *stand) use(applet softuicc.Applet) error {
+	s.Helper()
+	rec := s.record()
+	err := useCard(s.ctx, s.term.reader, func() {}, applet)
+	s.events = append(s.events, rec.stop()...)
+	return err
+}
+
+// useThrough is use for a card whose one channel is to go through all steps of the method.
+func (s *stand) useThrough(applet softuicc.Applet) {
+	s.Helper()
+	rec := s.record()
+	err := useCard(s.ctx, s.term.reader, func() { rec.settle(s.net.method) }, applet)
+	events := rec.stop()
+	s.events = append(s.events, events...)
+	if err != nil {
+		s.Error(err)
+		return
+	}
+	if err := trace.CheckOrder(events, s.net.method, 1); err != nil {
+		s.Error(err)
+	}
+}
+
+func (s *stand) record() *recording {
+	s.Helper()
+	rec, err := record(s.ctx, s.term.sockets()...)
+	if err != nil {
+		s.Fatal(err)
+	}
+	return rec
+}
+
+// log is all that a daemon has logged.
+func (s *stand) log(p *process) string {
+	s.Helper()
+	b, err := os.ReadFile(p.log)
+	if err != nil {
+		s.Fatal(err)
+	}
+	return string(b)
+}
+
+// logged wants a line of a daemon's log that has all the words.
+func (s *stand) logged(p *process, words ...string) {
+	s.Helper()
+	for line := range strings.Lines(s.log(p)) {
+		all := true
+		for _, w := range words {
+			all = all && strings.Contains(line, w)
+		}
+		if all {
+			return
+		}
+	}
+	s.Errorf("%s: no line of the log has %q:\n%s", p.name, words, s.log(p))
+}
+
+// noSecret wants the secret, as text or in hex, in no log and no event.
+func (s *stand) noSecret(secret string) {
+	s.Helper()
+	var events bytes.Buffer
+	for _, e := range s.events {
+		if err := trace.Encode(&events, e); err != nil {
+			s.Error(err)
+		}
+	}
+	places := map[string]string{"trace": events.String()}
+	logs, err := filepath.Glob(filepath.Join(s.dir, "*.log"))
+	if err != nil || len(logs) < 2 {
+		s.Errorf("logs %v, %v", logs, err)
+	}
+	for _, file := range logs {
+		b, err := os.ReadFile(file)
+		if err != nil {
+			s.Error(err)
+		}
+		places[filepath.Base(file)] = string(b)
+	}
+	for place, text := range places {
+		for _, form := range []string{secret, hex.EncodeToString([]byte(secret))} {
+			if i := strings.Index(strings.ToLower(text), strings.ToLower(form)); i >= 0 {
+				s.Errorf("%s holds a password: ...%s...", place, text[max(0, i-100):min(len(text), i+len(form)+20)])
+			}
+		}
+	}
+}
