@@ -1,0 +1,380 @@
+package cp_test
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"bipd/ap"
+	"bipd/cat"
+	"bipd/egress"
+	"bipd/internal/cp"
+	"bipd/ptylink"
+	"bipd/ptylink/mux"
+	"bipd/softuicc"
+	"bipd/trace"
+	"bipd/uicc"
+)
+
+// testTime bounds each thing that a test waits for.
+const testTime = 30 * time.Second
+
+// What nobody may ever see: every bed has them all, and searches its log, its AT lines and its trace for them.
+const (
+	pin             = "82640193"
+	profilePassword = "Profile-S3cret"
+	cardLogin       = "card-L0gin"
+	cardPassword    = "card-S3cret"
+)
+
+// fast are multiplexer settings that notice a dead end soon.
+var fast = mux.Config{N1: 512, T1: 100 * time.Millisecond, KeepAlive: 200 * time.Millisecond}
+
+// bed is a CP with a card and an AP, joined by a line:
+//
+//	UICC (in process) - CP = pty = AP - servers on loopback
+type bed struct {
+	t      testing.TB
+	o      options
+	card   *softuicc.Card
+	reader *softuicc.Reader
+	cp     *cp.CP
+	open   lineEnds
+	up     chan bool // each change of the line, as the CP has it
+	log    *logBuffer
+	events *watcher
+	apLog  *slog.Logger
+	cpSide *trace.Stream
+	apSide *trace.Stream
+	stopCP func()
+	stopAP func() // does nothing where none runs
+	before census
+}
+
+type options struct {
+	applets  []softuicc.Applet
+	card     func(*softuicc.Config)
+	reader   uicc.Reader // nil: one into which the card is put as soon as the line is up
+	cp       func(*cp.Config)
+	ap       func(*ap.Config)
+	apd      serveLine // nil: an ap.AP
+	noAP     bool
+	noMux    bool
+	pipe     bool       // the line is a net.Pipe, not a pty
+	mux      mux.Config // the zero value: fast
+	quiet    bool       // neither trace nor debug log: for what is large
+	tolerate func(softuicc.Violation) bool
+}
+
+// serveLine is an AP on one line.
+type serveLine func(ctx context.Context, line ptylink.PeerConfig) error
+
+// start runs CP and AP and, once the line is up, puts the card in. The end of the test ends them and checks what is left.
+func start(t testing.TB, o options) *bed {
+	t.Helper()
+	if o.mux == (mux.Config{}) {
+		o.mux = fast
+	}
+	b := &bed{t: t, o: o, before: count(), up: make(chan bool, 100), log: &logBuffer{}, stopAP: func() {}}
+	b.cpSide, b.apSide = &trace.Stream{Source: "bipd"}, &trace.Stream{Source: "apd"}
+	if !o.quiet {
+		b.events = watchStreams(b.cpSide, b.apSide)
+	}
+	b.open = ptyEnds(t)
+	if o.pipe {
+		b.open = pipeEnds()
+	}
+	b.apLog = b.logger().With("daemon", "apd")
+	b.newCard()
+	b.startCP()
+	t.Cleanup(b.end)
+	if !o.noAP {
+		b.startAP()
+		b.awaitLine(true)
+	}
+	if o.reader == nil {
+		b.insert()
+	}
+	return b
+}
+
+// run is start, and waits until the applets have ended well.
+func run(t testing.TB, o options) *bed {
+	t.Helper()
+	b := start(t, o)
+	b.wait()
+	return b
+}
+
+func (b *bed) logger() *slog.Logger {
+	level := slog.LevelDebug
+	if b.o.quiet {
+		level = slog.LevelInfo
+	}
+	var to io.Writer = b.log
+	if testing.Verbose() {
+		if _, benchmark := b.t.(*testing.B); !benchmark {
+			to = io.MultiWriter(b.log, b.t.Output())
+		}
+	}
+	return slog.New(slog.NewTextHandler(to, &slog.HandlerOptions{Level: level}))
+}
+
+func (b *bed) newCard() {
+	cfg := softuicc.Config{Applets: b.o.applets, PIN: pin, ThinkTime: 200 * time.Millisecond}
+	if b.o.card != nil {
+		b.o.card(&cfg)
+	}
+	card, err := softuicc.New(cfg)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	b.card, b.reader = card, softuicc.NewReader("reader")
+}
+
+func (b *bed) insert() {
+	b.t.Helper()
+	if err := b.reader.Insert(b.card); err != nil {
+		b.t.Fatal(err)
+	}
+}
+
+func (b *bed) startCP() {
+	log := b.logger().With("daemon", "bipd")
+	cfg := cp.Config{
+		Name: "card0", Reader: b.reader, PIN: pin, LocalInfo: &cat.LocalInfo{Now: time.Now},
+		ConnectTimeout: 10 * time.Second, Policy: loopbackPolicy(b.t), Log: log, Trace: b.cpSide,
+		Line: &ptylink.LinkConfig{
+			Name: "card0", Open: b.open.cp, NoMux: b.o.noMux, Mux: b.o.mux, Retry: 10 * time.Millisecond, Log: log,
+			State: func(up bool, _ error) { b.up <- up },
+			Tap:   tap(log),
+		},
+	}
+	if b.o.reader != nil {
+		cfg.Reader = b.o.reader
+	}
+	if b.o.cp != nil {
+		b.o.cp(&cfg)
+	}
+	b.cp = cp.New(cfg)
+	b.stopCP = b.task("CP", func(ctx context.Context) error { return b.cp.Run(ctx) }, context.Canceled)
+}
+
+// tap logs the AT lines, which have passwords masked, but not logins.
+func tap(log *slog.Logger) func(ptylink.Direction, string) {
+	return func(d ptylink.Direction, l string) {
+		log.Debug("AT", "direction", d, "line", strings.ReplaceAll(l, cardLogin, "(login)"))
+	}
+}
+
+// startAP runs the AP until stopAP.
+func (b *bed) startAP() {
+	serve := b.o.apd
+	if serve == nil {
+		serve = b.realAP
+	}
+	line := ptylink.PeerConfig{
+		Name: "card0", Open: b.open.ap, Mux: b.o.mux, Log: b.apLog,
+		Tap: tap(b.apLog),
+	}
+	b.stopAP = b.task("AP", func(ctx context.Context) error { return serve(ctx, line) }, nil)
+}
+
+func (b *bed) realAP(ctx context.Context, line ptylink.PeerConfig) error {
+	cfg := ap.Config{Profiles: testProfiles(b.t), Policy: loopbackPolicy(b.t), Network: &network{}, Log: b.apLog, Trace: b.apSide}
+	if b.o.ap != nil {
+		b.o.ap(&cfg)
+	}
+	return ap.New(cfg).ServeLine(ctx, line)
+}
+
+// task runs f until the function that it returns is called, which waits for f's end and checks its error.
+func (b *bed) task(name string, f func(context.Context) error, want error) (stop func()) {
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- f(ctx) }()
+	return sync.OnceFunc(func() {
+		cancel()
+		select {
+		case err := <-done:
+			if !errors.Is(err, want) {
+				b.t.Errorf("%s ended: %v, want %v", name, err, want)
+			}
+		case <-time.After(testTime):
+			b.t.Errorf("%s does not end:\n%s", name, stacks())
+		}
+	})
+}
+
+// awaitLine waits until the CP says that the line is up, or down.
+func (b *bed) awaitLine(want bool) {
+	b.t.Helper()
+	for timeout := time.After(testTime); ; {
+		select {
+		case up := <-b.up:
+			if up == want {
+				return
+			}
+		case <-timeout:
+			b.t.Fatalf("waited %v for the line, up %v", testTime, want)
+		}
+	}
+}
+
+// wait waits until the applets of the card have ended; their errors fail the test.
+func (b *bed) wait() {
+	b.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 2*testTime)
+	defer cancel()
+	if err := b.card.Wait(ctx); err != nil {
+		b.t.Errorf("applet: %v", err)
+	}
+}
+
+func (b *bed) end() {
+	b.stopCP()
+	b.stopAP()
+	b.card.Close()
+	for _, v := range b.card.Violations() {
+		if b.o.tolerate == nil || !b.o.tolerate(v) {
+			b.t.Errorf("terminal against the specification: %v", v)
+		}
+	}
+	if b.events != nil {
+		b.events.close(b.t)
+	}
+	noSecret(b.t, "log", b.log.String())
+	b.before.check(b.t)
+}
+
+func loopbackPolicy(t testing.TB) *egress.Policy {
+	t.Helper()
+	return policy(t, egress.Rule{Action: "allow", Prefix: []string{"127.0.0.0/8", "::1/128"}})
+}
+
+func policy(t testing.TB, rules ...egress.Rule) *egress.Policy {
+	t.Helper()
+	p, err := egress.New(rules, egress.HostAddrs)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+var testDNS = []netip.Addr{netip.MustParseAddr("192.0.2.53"), netip.MustParseAddr("2001:db8::53")}
+
+func testProfiles(t testing.TB) *ap.Profiles {
+	t.Helper()
+	p, err := ap.NewProfiles([]ap.Profile{
+		{Name: "internet", Default: true, AccessPoint: "inter.net", User: "user", Password: profilePassword, DNS: testDNS, MTU: 1400},
+		{Name: "iot", Password: profilePassword},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+// network is an AP's access to the network that is there, unless down is set.
+type network struct{ down bool }
+
+func (n *network) Status(context.Context, string) (ap.Status, error) {
+	return ap.Status{Up: !n.down, Access: ptylink.AccessWLAN, Interface: "wlan0", Reason: "not associated"}, nil
+}
+
+// lineEnds open the two ends of a line.
+type lineEnds struct {
+	cp, ap func(context.Context) (io.ReadWriteCloser, error)
+}
+
+// ptyEnds: the CP holds the master of a pty, the AP opens the slave by its symbolic link, as the daemons do.
+func ptyEnds(t testing.TB) lineEnds {
+	link := filepath.Join(t.TempDir(), "line")
+	return lineEnds{
+		cp: func(context.Context) (io.ReadWriteCloser, error) {
+			return ptylink.OpenPTY(ptylink.PTYConfig{Link: link})
+		},
+		ap: func(context.Context) (io.ReadWriteCloser, error) { return ptylink.OpenTTY(link, ptylink.TTYConfig{}) },
+	}
+}
+
+// pipeEnds: each time the CP opens the line it is a new net.Pipe, whose other end the AP gets.
+func pipeEnds() lineEnds {
+	far := make(chan net.Conn, 1)
+	return lineEnds{
+		cp: func(context.Context) (io.ReadWriteCloser, error) {
+			near, other := net.Pipe()
+			select {
+			case old := <-far: // the AP did not come for it
+				old.Close()
+			default:
+			}
+			far <- other
+			return near, nil
+		},
+		ap: func(ctx context.Context) (io.ReadWriteCloser, error) {
+			select {
+			case c := <-far:
+				return c, nil
+			case <-ctx.Done():
+				return nil, ctx.Err()
+			}
+		},
+	}
+}
+
+// census counts what a test may not leave behind.
+type census struct{ goroutines, descriptors int }
+
+func count() census {
+	fds, _ := os.ReadDir("/proc/self/fd")
+	return census{runtime.NumGoroutine(), len(fds)}
+}
+
+// check waits a bounded time for goroutines and descriptors to be as few as before.
+func (before census) check(t testing.TB) {
+	t.Helper()
+	for deadline := time.Now().Add(5 * time.Second); ; time.Sleep(2 * time.Millisecond) {
+		now := count()
+		if now.goroutines <= before.goroutines && now.descriptors <= before.descriptors {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Errorf("left behind: %+v, before: %+v; descriptors: %s\n%s", now, before, descriptors(), stacks())
+			return
+		}
+	}
+}
+
+func descriptors() string {
+	var list []string
+	fds, _ := os.ReadDir("/proc/self/fd")
+	for _, fd := range fds {
+		to, _ := os.Readlink("/proc/self/fd/" + fd.Name())
+		list = append(list, fd.Name()+" "+to)
+	}
+	return strings.Join(list, ", ")
+}
+
+func stacks() []byte {
+	buf := make([]byte, 1<<17)
+	return buf[:runtime.Stack(buf, true)]
+}
+
+// TestMain opens what the runtime keeps open for ever, so that no test seems to leave it behind.
+func TestMain(m *testing.M) {
+	if l, err := net.Listen("tcp", "127.0.0.1:0"); err == nil {
+		l.Close()
+	}
+	os.Exit(m.Run())
+}

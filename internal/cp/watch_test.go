@@ -1,0 +1,212 @@
+package cp_test
+
+import (
+	"bytes"
+	"encoding/hex"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+	"unicode/utf16"
+
+	"bipd/trace"
+)
+
+// logBuffer keeps what was logged.
+type logBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *logBuffer) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *logBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}
+
+// lines gives the lines that have all of the parts.
+func (l *logBuffer) lines(parts ...string) []string {
+	return slices.DeleteFunc(strings.Split(l.String(), "\n"), func(line string) bool {
+		return slices.ContainsFunc(parts, func(p string) bool { return !strings.Contains(line, p) })
+	})
+}
+
+// wants fails the test unless a line has all of the parts.
+func (l *logBuffer) wants(t testing.TB, parts ...string) {
+	t.Helper()
+	if len(l.lines(parts...)) == 0 {
+		t.Errorf("no line of the log has all of %q:\n%s", parts, l)
+	}
+}
+
+// await waits for a line with all of the parts.
+func (l *logBuffer) await(t testing.TB, parts ...string) {
+	t.Helper()
+	eventually(t, "log line "+strings.Join(parts, ", "), func() bool { return len(l.lines(parts...)) > 0 })
+}
+
+// eventually waits a bounded time for what no event tells.
+func eventually(t testing.TB, what string, is func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(testTime); !is(); time.Sleep(2 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("did not come about: %s\n%s", what, stacks())
+		}
+	}
+}
+
+// needles are the secrets in each form in which they might show: text, and hex of 8-bit, UCS2 and packed 7-bit coding.
+var needles = func() map[string]string {
+	forms := map[string]string{}
+	for _, s := range []string{pin, profilePassword, cardLogin, cardPassword} {
+		forms[strings.ToLower(s)] = s
+		forms[hex.EncodeToString([]byte(s))] = s
+		forms[hex.EncodeToString(ucs2(s))] = s
+		forms[hex.EncodeToString(packed(s))] = s
+	}
+	return forms
+}()
+
+func ucs2(s string) []byte {
+	var b []byte
+	for _, u := range utf16.Encode([]rune(s)) {
+		b = append(b, byte(u>>8), byte(u))
+	}
+	return b
+}
+
+// packed packs ASCII letters, digits and hyphens, which GSM's alphabet has at the same places, into 7 bits each.
+func packed(s string) []byte {
+	var b []byte
+	bits, n := 0, 0
+	for i := range len(s) {
+		bits |= int(s[i]) << n
+		for n += 7; n >= 8; n -= 8 {
+			b = append(b, byte(bits))
+			bits >>= 8
+		}
+	}
+	if n > 0 {
+		b = append(b, byte(bits))
+	}
+	return b
+}
+
+// noSecret fails the test where a secret shows.
+func noSecret(t testing.TB, where, text string) {
+	t.Helper()
+	low := strings.ToLower(text)
+	for needle, secret := range needles {
+		if i := strings.Index(low, needle); i >= 0 {
+			t.Errorf("%s shows the secret %q as %q: ...%s...", where, secret, needle, text[max(0, i-200):min(len(text), i+200)])
+		}
+	}
+}
+
+// watcher takes the events of both daemons as they come, keeps those of steps, and searches all for secrets.
+type watcher struct {
+	subs    []*trace.Subscription
+	running sync.WaitGroup
+
+	mu     sync.Mutex
+	kept   [][]trace.Event
+	shown  []trace.Event // that have a secret
+	apdus  int
+	change chan struct{} // closed and renewed at each event kept
+}
+
+func watchStreams(streams ...*trace.Stream) *watcher {
+	w := &watcher{kept: make([][]trace.Event, len(streams)), change: make(chan struct{})}
+	for i, s := range streams {
+		sub := s.Subscribe(1 << 16)
+		w.subs = append(w.subs, sub)
+		w.running.Go(func() {
+			for e := range sub.C {
+				w.take(i, e)
+			}
+		})
+	}
+	return w
+}
+
+func (w *watcher) take(stream int, e trace.Event) {
+	text := strings.ToLower(e.What + " " + e.Err + " " + e.APDU + " " + e.RAPDU + " " + e.Card)
+	secret := false
+	for needle := range needles {
+		secret = secret || strings.Contains(text, needle)
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if secret && len(w.shown) < 5 {
+		w.shown = append(w.shown, e)
+	}
+	if e.APDU != "" {
+		w.apdus++
+		return
+	}
+	w.kept[stream] = append(w.kept[stream], e)
+	close(w.change)
+	w.change = make(chan struct{})
+}
+
+// all gives the events of both daemons on one time line.
+func (w *watcher) all() []trace.Event {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return trace.Merge(w.kept...)
+}
+
+// await waits until the events fulfil a condition, which says what is missing.
+func (w *watcher) await(t testing.TB, is func([]trace.Event) error) {
+	t.Helper()
+	timeout := time.After(testTime)
+	for {
+		w.mu.Lock()
+		change := w.change
+		w.mu.Unlock()
+		err := is(w.all())
+		if err == nil {
+			return
+		}
+		select {
+		case <-change:
+		case <-timeout:
+			t.Fatal(err)
+		}
+	}
+}
+
+// has reports whether an event has the step and, in its text, the part.
+func (w *watcher) has(step, part string) bool {
+	return slices.ContainsFunc(w.all(), func(e trace.Event) bool { return e.Step == step && strings.Contains(e.What, part) })
+}
+
+// exchanges counts the APDUs.
+func (w *watcher) exchanges() int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.apdus
+}
+
+func (w *watcher) close(t testing.TB) {
+	t.Helper()
+	for _, s := range w.subs {
+		s.Close()
+	}
+	w.running.Wait()
+	for _, s := range w.subs {
+		if n := s.Dropped(); n > 0 {
+			t.Errorf("%d events were not looked at", n)
+		}
+	}
+	for _, e := range w.shown {
+		t.Errorf("the trace shows a secret: %+v", e)
+	}
+}
