@@ -115,7 +115,8 @@ func (c *channel) receive() {
 	}
 }
 
-// transmit writes what the card sent. After an error the reader will meet the end too, and the card hear of it.
+// transmit writes what the card sent. After an error the reader will meet the end too, and the card hear of it; until
+// then it can send no more.
 func (c *channel) transmit() {
 	for {
 		select {
@@ -126,6 +127,9 @@ func (c *channel) transmit() {
 				n, err = c.conn.Write(s.data)
 			}
 			c.tx.sent.Add(int64(n))
+			if err != nil && !c.rx.datagram {
+				c.tx.broken.Store(true)
+			}
 			close(s.written)
 			if err != nil && c.ctx.Err() == nil {
 				c.g.log.Info("sending failed", "channel", c.id, "remote", c.req.Remote, "error", err)
@@ -146,14 +150,26 @@ func (c *channel) checkLink() {
 		return
 	}
 	c.g.log.Info("link dropped", "channel", c.id, "remote", c.req.Remote, "error", err)
-	c.drop()
+	if err != nil {
+		c.drop()
+		return
+	}
+	c.markDropped()
+	c.g.running.Go(func() { // the far end may still take what was sent before
+		defer c.abort()
+		ctx, cancel := context.WithTimeout(c.ctx, finishTime)
+		defer cancel()
+		_ = waitFor(ctx, c.tx.last.written)
+	})
 }
 
 // drop ends the connection, if any, and has the card told.
 func (c *channel) drop() {
-	c.state, c.downDue, c.upDue = dropped, true, false
+	c.markDropped()
 	c.abort()
 }
+
+func (c *channel) markDropped() { c.state, c.downDue, c.upDue = dropped, true, false }
 
 // abort ends the connection at once.
 func (c *channel) abort() {
@@ -166,16 +182,18 @@ func (c *channel) abort() {
 // hangUp gives the channel up after CLOSE CHANNEL: the far end gets all that was sent.
 func (c *channel) hangUp() {
 	c.logClosed()
-	if c.conn == nil || c.state != up {
+	switch c.state {
+	case up:
+		c.g.running.Go(c.finish)
+	case dropped: // its connection is ending already
+	default:
 		c.abort()
-		return
 	}
-	c.g.running.Go(c.finish)
 }
 
 func (c *channel) logClosed() {
 	c.g.log.Info("channel closed", "channel", c.id, "remote", c.req.Remote, "received", c.received,
-		"sent", c.tx.sent.Load(), "duration", time.Since(c.since).Round(time.Millisecond))
+		"sent", c.tx.sent.Load(), "unsent", len(c.tx.stored), "duration", time.Since(c.since).Round(time.Millisecond))
 }
 
 // finishTime bounds how long a closed channel still sends and waits for the far end to close.

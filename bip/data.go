@@ -54,7 +54,7 @@ func (c *channel) linkGone() bool {
 		return c.state == dropped || c.state == named
 	}
 	ended, _, _ := c.rx.finished()
-	return ended
+	return ended || c.tx.broken.Load()
 }
 
 // sendAfter tries again when the event has happened. Where it does not happen in time, nothing of the data is taken.

@@ -15,6 +15,7 @@ type txBuffer struct {
 	slabs  chan slab // to the writer
 	last   slab      // the newest that was handed to the writer
 	sent   atomic.Int64
+	broken atomic.Bool // the connection takes no more
 }
 
 // slab is data on its way to the far end.
