@@ -339,3 +339,45 @@ func TestVPCDReader(t *testing.T) {
 	}
 	cancel() // ends Watch
 }
+
+// TestVPCDAcknowledges plays a reader that sends length and payload apart, as vpcd does, over a TCP connection that holds
+// the second back until the first is acknowledged: a card that acknowledges late costs 40 ms an APDU.
+func TestVPCDAcknowledges(t *testing.T) {
+	noLeaks(t)
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	conn, err := net.Dial("tcp", l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	peer, err := l.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer peer.Close()
+	if err := peer.(*net.TCPConn).SetNoDelay(false); err != nil {
+		t.Fatal(err)
+	}
+	result := make(chan error, 1)
+	go func() { result <- ServeVPCD(context.Background(), conn, newCard(t, Config{})) }()
+	const exchanges = 50
+	start := time.Now()
+	for range exchanges {
+		peer.Write([]byte{0, 5})
+		peer.Write([]byte{0x80, 0xF2, 0, 0x0C, 0})
+		peer.SetReadDeadline(time.Now().Add(wait))
+		if _, err := io.ReadFull(peer, make([]byte, 4)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if took := time.Since(start); took > exchanges*40*time.Millisecond/2 {
+		t.Errorf("%d exchanges took %v", exchanges, took)
+	}
+	peer.Close()
+	if err := outcome(result); err != nil {
+		t.Error(err)
+	}
+}
