@@ -22,8 +22,8 @@ type Config struct {
 	Profiles *Profiles
 	Policy   *egress.Policy // nil: the defaults of package egress
 	Network  Network        // nil: Interfaces
-	// DialTimeout bounds name resolution and connection together; 0: 20 s. The line's AT commands wait that long, so it
-	// must be shorter than the CP waits for the answer.
+	// DialTimeout bounds the making of a connection; 0: 20 s. The line's AT commands wait that long, so it must be shorter
+	// than the CP waits for the answer.
 	DialTimeout time.Duration
 	// Linger is how long a connection that the CP has closed may take to send what it holds and wait for the server's
 	// FIN; 0: 2 s.
@@ -76,6 +76,9 @@ func New(cfg Config) *AP {
 // profile's network by %NETSTAT. The CP gives up a connection that is being made by closing its DLC.
 func (a *AP) ServeLine(ctx context.Context, cfg ptylink.PeerConfig) error {
 	l := newLine(a, cfg.Name)
+	if cfg.Log == nil {
+		cfg.Log = a.log
+	}
 	down := cfg.Down
 	cfg.Down = func(err error) {
 		l.drop(errLineDown)

@@ -32,7 +32,7 @@ type line struct {
 //
 //	empty --CP opens the DLC--> dlc --AT%WEBOPCH--> conn --either end closes--> empty
 //
-// A DLC that is opened anew replaces whatever is there, for the CP has closed it.
+// A DLC that is opened anew takes the place of whatever is there, for the CP has closed it.
 type slot struct {
 	dlc  *dlc  // open, no connection yet
 	conn *conn // connecting or connected
@@ -63,7 +63,7 @@ func (l *line) accept(ctx context.Context, n int, channel func(context.Context, 
 			old.dlc.Close()
 		}
 		if old.conn != nil {
-			old.conn.abort(errReopened)
+			old.conn.orphan()
 		}
 	}
 }

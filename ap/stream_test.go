@@ -345,12 +345,31 @@ func TestLineRestart(t *testing.T) {
 	roundTrip(t, kept, "the other line")
 }
 
-// A CP that opens a DLC anew has lost the old one.
+// The CP closes the DLC and opens it anew at once: what it sent before is with the first server nevertheless.
 func TestChannelOpenedAnew(t *testing.T) {
 	a := newAP(t, nil)
+	data := random(60 << 10)
+	got := make(chan []byte, 1)
+	release := make(chan struct{})
+	first := listen(t, func(c *net.TCPConn) {
+		c.SetReadBuffer(4 << 10)
+		<-release
+		p, _ := io.ReadAll(c)
+		got <- p
+	})
+	second := listen(t, echo)
 	c := serve(t, a.AP, "line1")
-	for range 5 {
-		conn := c.open(1, listen(t, echo))
+	for range 2 {
+		conn := c.open(1, first)
+		if _, err := conn.Write(data); err != nil {
+			t.Fatal(err)
+		}
+		conn.Close()
+		conn = c.open(1, second)
+		release <- struct{}{}
+		if p := receive(t, got, "data at the first server"); !bytes.Equal(p, data) {
+			t.Errorf("first server got %d octets of %d", len(p), len(data))
+		}
 		roundTrip(t, conn, "data")
 		conn.Close()
 	}
