@@ -84,13 +84,15 @@ func (a *app) refused(p softuicc.DialParams, want ...byte) {
 
 func (a *app) isResult(err error, want ...byte) {
 	var r *softuicc.ResultError
-	if !errors.As(err, &r) {
+	if !asResult(err, &r) {
 		a.fail("%v, want the result % X", err, want)
 	}
 	if got := append([]byte{byte(r.Result.General)}, r.Result.Info...); !bytes.Equal(got, want) {
 		a.fail("%v answered % X, want % X", r.Command, got, want)
 	}
 }
+
+func asResult(err error, r **softuicc.ResultError) bool { return errors.As(err, r) }
 
 // echo sends a line to an echo server and wants it back.
 func (a *app) echo(c *softuicc.Conn) {

@@ -12,6 +12,7 @@ import (
 	"runtime"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -50,6 +51,7 @@ type bed struct {
 	reader *softuicc.Reader
 	cp     *cp.CP
 	open   lineEnds
+	apEnd  *mortalEnd
 	up     chan bool // each change of the line, as the CP has it
 	log    *logBuffer
 	events *watcher
@@ -69,6 +71,7 @@ type options struct {
 	ap       func(*ap.Config)
 	apd      serveLine // nil: an ap.AP
 	noAP     bool
+	deaf     bool // the line does not come up: do not wait for it
 	noMux    bool
 	pipe     bool       // the line is a net.Pipe, not a pty
 	mux      mux.Config // the zero value: fast
@@ -94,12 +97,15 @@ func start(t testing.TB, o options) *bed {
 	if o.pipe {
 		b.open = pipeEnds()
 	}
+	b.apEnd = &mortalEnd{open: b.open.ap}
 	b.apLog = b.logger().With("daemon", "apd")
 	b.newCard()
 	b.startCP()
 	t.Cleanup(b.end)
 	if !o.noAP {
 		b.startAP()
+	}
+	if !o.noAP && !o.deaf {
 		b.awaitLine(true)
 	}
 	if o.reader == nil {
@@ -177,6 +183,11 @@ func tap(log *slog.Logger) func(ptylink.Direction, string) {
 	}
 }
 
+// crashAP closes the AP's end of the line as the kernel does for a process that died; the AP cannot open it again until
+// reviveAP.
+func (b *bed) crashAP()  { b.apEnd.crash() }
+func (b *bed) reviveAP() { b.apEnd.dead.Store(false) }
+
 // startAP runs the AP until stopAP.
 func (b *bed) startAP() {
 	serve := b.o.apd
@@ -184,7 +195,7 @@ func (b *bed) startAP() {
 		serve = b.realAP
 	}
 	line := ptylink.PeerConfig{
-		Name: "card0", Open: b.open.ap, Mux: b.o.mux, Log: b.apLog,
+		Name: "card0", Open: b.apEnd.Open, Mux: b.o.mux, Log: b.apLog,
 		Tap: tap(b.apLog),
 	}
 	b.stopAP = b.task("AP", func(ctx context.Context) error { return serve(ctx, line) }, nil)
@@ -331,6 +342,88 @@ func pipeEnds() lineEnds {
 			}
 		},
 	}
+}
+
+// mortalEnd is an end of a line that can die.
+type mortalEnd struct {
+	open func(context.Context) (io.ReadWriteCloser, error)
+	dead atomic.Bool
+
+	mu   sync.Mutex
+	last *mortalLine
+}
+
+// line is what both a TTY and a net.Pipe are.
+type line interface {
+	io.ReadWriteCloser
+	SetDeadline(time.Time) error
+	SetReadDeadline(time.Time) error
+	SetWriteDeadline(time.Time) error
+}
+
+// mortalLine is a line that can stop to be read.
+type mortalLine struct {
+	line
+	stopped chan struct{}
+	closed  chan struct{}
+	once    sync.Once
+}
+
+// Read blocks once the line has stopped, with what it has read.
+func (l *mortalLine) Read(p []byte) (int, error) {
+	n, err := l.line.Read(p)
+	select {
+	case <-l.stopped:
+		<-l.closed
+		return 0, net.ErrClosed
+	default:
+		return n, err
+	}
+}
+
+func (l *mortalLine) Write(p []byte) (int, error) {
+	select {
+	case <-l.stopped:
+		<-l.closed
+		return 0, net.ErrClosed
+	default:
+		return l.line.Write(p)
+	}
+}
+
+func (l *mortalLine) Close() error {
+	l.once.Do(func() { close(l.closed) })
+	return l.line.Close()
+}
+
+func (e *mortalEnd) Open(ctx context.Context) (io.ReadWriteCloser, error) {
+	if e.dead.Load() {
+		return nil, errors.New("the AP is dead")
+	}
+	l, err := e.open(ctx)
+	if err != nil {
+		return nil, err
+	}
+	m := &mortalLine{line: l.(line), stopped: make(chan struct{}), closed: make(chan struct{})}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.last = m
+	return m, nil
+}
+
+// stop lets the line stand open, but unread and unwritten, as a process does that hangs.
+func (e *mortalEnd) stop() {
+	e.dead.Store(true)
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	close(e.last.stopped)
+}
+
+func (e *mortalEnd) crash() {
+	e.dead.Store(true)
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.last.Close()
 }
 
 // census counts what a test may not leave behind.
