@@ -1,0 +1,200 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/vishvananda/netlink"
+
+	"bipd/cat"
+	"bipd/internal/netbed"
+	"bipd/softuicc"
+	"bipd/trace"
+)
+
+// inside is the host that makes the connections.
+func (s *stand) inside() *netbed.Host {
+	if s.net.method == trace.Method2 {
+		return s.net.ap
+	}
+	return s.net.cp
+}
+
+// serve runs a TCP server on the internet host; handle has each connection on a goroutine of its own, and is to return
+// when the connection fails. At the end of the test all connections are closed.
+func (s *stand) serve(port int, handle func(c *net.TCPConn)) {
+	s.Helper()
+	l, err := s.net.internet.Listen(s.ctx, "tcp", s.server(port))
+	if err != nil {
+		s.Fatal(err)
+	}
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		conns := make(map[net.Conn]chan struct{})
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				break
+			}
+			done := make(chan struct{})
+			conns[c] = done
+			go func() {
+				defer close(done)
+				defer c.Close()
+				handle(c.(*net.TCPConn))
+			}()
+		}
+		for c, done := range conns {
+			c.Close()
+			<-done
+		}
+	}()
+	s.Cleanup(func() {
+		l.Close()
+		<-ended
+	})
+}
+
+// download is what a card does on a sound network: it sends a word and gets it back behind data.
+func (s *stand) download(ctx context.Context, tk *softuicc.Toolkit, port int) error {
+	c, err := tk.Dialer(s.dial(background))(ctx, "tcp", s.server(port))
+	if err != nil {
+		return err
+	}
+	word := fmt.Sprintf("word %d", time.Now().UnixNano())
+	if _, err := io.WriteString(c, word+"\n"); err != nil {
+		return errors.Join(err, c.Close())
+	}
+	got, err := io.ReadAll(c)
+	if err == nil && string(got) != strings.Repeat(word, 1000) {
+		err = fmt.Errorf("%d octets came back, want %d", len(got), 1000*len(word))
+	}
+	return errors.Join(err, c.Close())
+}
+
+// repeatWord is the server of download.
+func repeatWord(c *net.TCPConn) {
+	var word []byte
+	b := make([]byte, 1)
+	for {
+		if _, err := c.Read(b); err != nil {
+			return
+		}
+		if b[0] == '\n' {
+			c.Write(bytes.Repeat(word, 1000))
+			return
+		}
+		word = append(word, b[0])
+	}
+}
+
+const wordPort = 7000
+
+// Timeouts that a test can wait for; the CP waits for its AP longer than that for the server.
+const shortTimeouts = "[terminal]\npoll_interval = \"1s\"\nconnect_timeout = \"CP\"\n"
+
+func refusalConfigs(method trace.Method, rule string) map[string]string {
+	cp := "1s"
+	if method == trace.Method2 {
+		cp = "5s"
+	}
+	bipd := strings.Replace(shortTimeouts, "CP", cp, 1)
+	return map[string]string{"bipd.toml": bipd + rule, "apd.toml": "[proxy]\nconnect_timeout = \"1s\"\n" + rule}
+}
+
+const denyRule = "[[egress.rule]]\naction = \"deny\"\nprefix = [\"203.0.113.80\"]\nports = [\"7070-7079\"]\n"
+
+// refusal is a destination that a card cannot reach.
+type refusal struct {
+	destination string
+	info        byte     // additional information on 3A, ETSI TS 102 223 clause 8.12.11
+	deciding    []string // in one line of the log of the daemon that makes the connection
+}
+
+// Each cause has its answer to the card and its line in the log, and does not hinder the next connection.
+func TestRefusals(t *testing.T) {
+	needNamespaces(t)
+	for _, m := range []trace.Method{trace.Method1, trace.Method2} {
+		t.Run(fmt.Sprintf("method%d", m), func(t *testing.T) {
+			t.Parallel()
+			s := newStand(t, m, refusalConfigs(m, denyRule))
+			s.serve(wordPort, repeatWord)
+			s.serve(7075, repeatWord)
+			s.silence("203.0.113.98")
+			decides := s.term.cp
+			if m == trace.Method2 {
+				decides = s.term.ap
+			}
+			for _, r := range []refusal{
+				{s.server(81), cat.BIPNoSpecificCause, []string{s.server(81), "refused"}},
+				{"198.51.100.1:80", cat.BIPNoSpecificCause, []string{"198.51.100.1:80", "unreachable"}},
+				{"203.0.113.99:80", cat.BIPNoSpecificCause, []string{"203.0.113.99:80", "no route to host"}},
+				{"203.0.113.98:80", cat.BIPNoSpecificCause, []string{"203.0.113.98:80", "i/o timeout"}},
+				{s.server(7075), cat.BIPSecurityError, []string{s.server(7075), "rule 1 (deny 203.0.113.80/32)"}},
+				{"127.0.0.1:80", cat.BIPSecurityError, []string{"127.0.0.1:80", "default: loopback"}},
+				{"169.254.169.254:80", cat.BIPSecurityError, []string{"169.254.169.254:80", "default: link-local"}},
+			} {
+				if err := s.use(func(ctx context.Context, tk *softuicc.Toolkit) error { return s.refused(ctx, tk, r) }); err != nil {
+					t.Errorf("%s: %v", r.destination, err)
+				}
+				s.logged(decides, r.deciding...)
+				s.logged(s.term.cp, r.destination)
+				s.tracedFailure(r)
+			}
+		})
+	}
+}
+
+// silence makes a host on the link that gets packets and never answers. Other hosts that do not exist are looked for in
+// vain, though not for the three seconds that the kernel takes its time.
+func (s *stand) silence(silent string) {
+	s.Helper()
+	const link = "to-internet"
+	if err := s.inside().Sysctl("net.ipv4.neigh."+link+".retrans_time_ms", "50"); err != nil {
+		s.Fatal(err)
+	}
+	if err := s.inside().Do(func() error {
+		l, err := netlink.LinkByName(link)
+		if err != nil {
+			return err
+		}
+		return netlink.NeighSet(&netlink.Neigh{LinkIndex: l.Attrs().Index, State: netlink.NUD_PERMANENT,
+			IP: net.ParseIP(silent), HardwareAddr: net.HardwareAddr{2, 0, 0, 0, 0, 1}})
+	}); err != nil {
+		s.Fatal(err)
+	}
+}
+
+// refused opens a channel that waits for its link, one in background mode, and then one that works.
+func (s *stand) refused(ctx context.Context, tk *softuicc.Toolkit, r refusal) error {
+	_, err := tk.Dialer(s.dial(cat.OpenImmediate))(ctx, "tcp", r.destination)
+	var result *softuicc.ResultError
+	if !errors.As(err, &result) || result.Result.General != cat.ResultBIPError || !slices.Equal(result.Result.Info, []byte{r.info}) {
+		return fmt.Errorf("immediate link: %v, want 3A %02X", err, r.info)
+	}
+	c, err := tk.Dialer(s.dial(background))(ctx, "tcp", r.destination)
+	if err == nil {
+		return errors.Join(errors.New("background mode: connected"), c.Close())
+	}
+	if errors.As(err, &result) && !slices.Equal(result.Result.Info, []byte{r.info}) {
+		return fmt.Errorf("background mode: %w, want 3A %02X", err, r.info)
+	}
+	return s.download(ctx, tk, wordPort)
+}
+
+// tracedFailure wants the cause in an event.
+func (s *stand) tracedFailure(r refusal) {
+	s.Helper()
+	if !slices.ContainsFunc(s.events, func(e trace.Event) bool { return strings.Contains(e.Err, r.deciding[1]) }) {
+		s.Errorf("no event has the cause %q", r.deciding[1])
+	}
+}
