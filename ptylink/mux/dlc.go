@@ -109,8 +109,8 @@ func (d *DLC) Write(p []byte) (n int, err error) {
 }
 
 // Close closes the DLC: Read and Write fail from now on, what Write took is sent in
-// the background within a bounded time, then DISC. If it cannot be sent in that time
-// the peer sees the DLC torn (DM), not ended. It never waits.
+// the background, then DISC. If nothing of it goes out for 5 s, though the peer has
+// not stopped the DLC, the peer sees it torn (DM), not ended. It never waits.
 func (d *DLC) Close() error {
 	d.m.mu.Lock()
 	defer d.m.unlock()

@@ -37,7 +37,8 @@ const (
 	overrunLimit     = 4 << 20
 )
 
-// lingerTime bounds how long a closed DLC tries to send what it holds.
+// lingerTime bounds how long a closed DLC tries to send what it holds while nothing of it goes out. It does not run while
+// the peer has stopped the DLC.
 const lingerTime = 5 * time.Second
 
 // open begins to open a DLC from this side, or gives out the one that the peer has opened.

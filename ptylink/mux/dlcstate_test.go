@@ -221,7 +221,7 @@ func TestAcceptAfterEnd(t *testing.T) {
 	b.expect("DM 2")
 }
 
-// TestLinger gives up what a stopped peer does not take within the time.
+// TestLinger keeps what a stopped peer does not take, as long as it is stopped, and gives up what a line does not take.
 func TestLinger(t *testing.T) {
 	b := newBench(t, Config{})
 	d := b.opened(2)
@@ -230,16 +230,27 @@ func TestLinger(t *testing.T) {
 	d.tx.push([]byte("x"))
 	d.close(b.now)
 	b.peer("UIH 2 41")
-	b.pass(lingerTime - time.Millisecond)
+	for range 100 {
+		b.pass(lingerTime)
+	}
 	b.expect()
 	b.peer("SABM 2")
 	b.expect("DM 2")
-	b.pass(time.Millisecond)
-	b.expect("DM 2", "DISC 2")
+	b.peer("UIH 0 e3050b8d")
+	b.expect("UIH 0 e1050b8d", "UIH 2 78", "DISC 2")
 	b.peer("DM 2")
 	if d.state != dlcClosed || d.rx.len() != 0 {
 		t.Errorf("state %d", d.state)
 	}
+
+	d = b.opened(3)
+	d.holdUntil = b.now.Add(2 * lingerTime) // as a line that takes nothing
+	d.tx.push([]byte("x"))
+	d.close(b.now)
+	b.pass(lingerTime - time.Millisecond)
+	b.expect()
+	b.pass(time.Millisecond)
+	b.expect("DM 3", "DISC 3")
 }
 
 // TestSchedule has control first, then DLC 1 and the data DLCs by turns.

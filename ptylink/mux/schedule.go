@@ -77,8 +77,11 @@ func (s *station) appendData(buf []byte, d *DLC, now time.Time) []byte {
 	if d.tx.len() <= s.cfg.WriteSize/2 {
 		d.writable.Broadcast()
 	}
-	if d.state == dlcDraining && d.tx.len() == 0 {
-		s.disconnect(d, now)
+	if d.state == dlcDraining {
+		d.lingerDue = now.Add(lingerTime)
+		if d.tx.len() == 0 {
+			s.disconnect(d, now)
+		}
 	}
 	return buf
 }

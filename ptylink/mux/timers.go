@@ -85,7 +85,11 @@ func (s *station) tickDLC(d *DLC, now time.Time, due func(time.Time) bool) {
 		s.dirty = true
 	}
 	if d.state == dlcDraining && due(d.lingerDue) {
-		s.abort(d, ErrClosed, now)
+		if d.peerStop || s.stopped { // a card may read slowly: it is the peer who ends this, or the keep-alive
+			d.lingerDue = now.Add(lingerTime)
+		} else {
+			s.abort(d, ErrClosed, now)
+		}
 	}
 	if !due(d.retry.due) {
 		return
