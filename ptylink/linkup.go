@@ -19,6 +19,7 @@ const (
 	firstWake   = 500 * time.Millisecond // before the other end's multiplexer is closed, doubled each time
 	longestWake = 2 * time.Second
 	muxTime     = 10 * time.Second // for the start of the multiplexer and of AT on it
+	leastAsk    = time.Second      // for AT as a keep-alive, which may first have to find out whose answer is whose
 )
 
 var errEnded = errors.New("ptylink: the other end has closed the multiplexer")
@@ -163,54 +164,53 @@ func (s *session) lost() bool {
 
 // wait returns when the line is lost, or nil when ctx ends.
 func (s *session) wait(ctx context.Context, cfg mux.Config) error {
-	if s.mux != nil {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-s.mux.Done():
-			return s.mux.Err()
-		case <-s.client.Done():
-			return fmt.Errorf("DLC of AT: %w", s.client.Err())
-		}
-	}
-	return s.askForLife(ctx, cfg)
-}
-
-// askForLife is wait without the multiplexer: AT takes the place of its keep-alive.
-func (s *session) askForLife(ctx context.Context, cfg mux.Config) error {
 	var tick <-chan time.Time
 	if cfg.KeepAlive > 0 {
 		t := time.NewTicker(cfg.KeepAlive)
 		defer t.Stop()
 		tick = t.C
 	}
+	var muxDone <-chan struct{}
+	if s.mux != nil {
+		muxDone = s.mux.Done()
+	}
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-muxDone:
+			return s.mux.Err()
+		case <-s.client.Done():
+			if s.mux != nil {
+				return fmt.Errorf("DLC of AT: %w", s.client.Err())
+			}
+			return s.client.Err()
+		case <-tick:
+			if err := s.askForLife(ctx, cfg); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// askForLife sends AT where the line has no multiplexer with a keep-alive of its own, and where a command was given up
+// without an answer: an AP may live and yet never answer AT again. An answer that is due for N2 times KeepAlive is an error.
+func (s *session) askForLife(ctx context.Context, cfg mux.Config) error {
 	tries := cfg.N2
 	if tries <= 0 {
 		tries = 3
 	}
-	for failed := 0; ; {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-s.client.Done():
-			return s.client.Err()
-		case <-tick:
-		}
-		if s.client.Busy() {
-			continue // its own time limit bounds it
-		}
-		ask, cancel := context.WithTimeout(ctx, cfg.KeepAlive)
-		_, err := s.client.Do(ask, at.Command{})
-		cancel()
-		switch {
-		case err == nil:
-			failed = 0
-		case ctx.Err() == nil:
-			if failed++; failed >= tries {
-				return fmt.Errorf("keep-alive: %w", err)
-			}
-		}
+	since := s.client.Unanswered()
+	if !since.IsZero() && time.Since(since) >= time.Duration(tries-1)*cfg.KeepAlive {
+		return fmt.Errorf("keep-alive: %w since %v", at.ErrTimeout, time.Since(since).Round(time.Millisecond))
 	}
+	if s.client.Busy() || s.mux != nil && since.IsZero() {
+		return nil // a command's own time limit bounds it
+	}
+	ask, cancel := context.WithTimeout(ctx, max(cfg.KeepAlive, leastAsk))
+	defer cancel()
+	_, _ = s.client.Do(ask, at.Command{}) // Unanswered tells
+	return nil
 }
 
 // close ends the line, in order where the other end still answers, and waits until nobody reads it. It gives the

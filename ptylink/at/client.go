@@ -49,8 +49,9 @@ type Client struct {
 	cfg  ClientConfig
 	turn chan struct{} // holds a token while a command is outstanding
 
-	unsure       atomic.Bool // what comes next may be the answer to an earlier command
-	name, answer string      // under the turn: of the last command, whose late lines are no unsolicited ones
+	unsure       atomic.Bool  // what comes next may be the answer to an earlier command
+	name, answer string       // under the turn: of the last command, whose late lines are no unsolicited ones
+	due          atomic.Int64 // Unix time in ns at which a command was given up, with no final result code since; 0: none
 
 	mu      sync.Mutex
 	pending *pending
@@ -101,6 +102,15 @@ func (c *Client) Err() error {
 
 // Busy reports whether a command is outstanding.
 func (c *Client) Busy() bool { return len(c.turn) > 0 }
+
+// Unanswered tells since when the peer owes an answer: a command was given up, and no final result code has come since.
+// It is the zero Time where none is due.
+func (c *Client) Unanswered() time.Time {
+	if ns := c.due.Load(); ns != 0 {
+		return time.Unix(0, ns)
+	}
+	return time.Time{}
+}
 
 // Do sends the command once those before it are answered, and returns its information lines, each with its name. Without
 // a deadline in ctx the configured time limit holds. After a command without an answer the next Do first makes sure of
@@ -194,6 +204,7 @@ func (c *Client) transact(ctx context.Context, p *pending, line string) error {
 	defer c.expect(nil)
 	c.unsure.Store(true)
 	if err := c.write(ctx, line+"\r", line); err != nil {
+		c.gaveUp()
 		return c.failure(ctx, p.name, err)
 	}
 	var late error
@@ -209,9 +220,13 @@ func (c *Client) transact(ctx context.Context, p *pending, line string) error {
 	case out := <-p.final: // it came first: reading ends right behind the OK of Switch
 		return c.finish(p, out)
 	default:
+		c.gaveUp()
 		return late
 	}
 }
+
+// gaveUp notes that an answer is due.
+func (c *Client) gaveUp() { c.due.CompareAndSwap(0, time.Now().UnixNano()) }
 
 // finish takes the final result code.
 func (c *Client) finish(p *pending, out outcome) error {
@@ -223,7 +238,12 @@ func (c *Client) finish(p *pending, out outcome) error {
 }
 
 // sync is Sync with the turn taken.
-func (c *Client) sync(ctx context.Context) error {
+func (c *Client) sync(ctx context.Context) (err error) {
+	defer func() {
+		if err != nil {
+			c.gaveUp()
+		}
+	}()
 	p := &pending{name: c.name, answer: c.answer, final: make(chan outcome, 1), sync: true}
 	c.expect(p)
 	defer c.expect(nil)
@@ -232,13 +252,11 @@ func (c *Client) sync(ctx context.Context) error {
 		if err := c.write(ctx, "\x18\rAT\r", "AT"); err != nil {
 			return c.failure(ctx, "AT", err)
 		}
-		var err error
 		if heard, err = c.heard(ctx, p, wait); err != nil {
 			return err
 		}
 	}
 	for heard := true; heard; {
-		var err error
 		if heard, err = c.heard(ctx, p, syncQuiet); err != nil {
 			return err
 		}
@@ -341,6 +359,7 @@ func (c *Client) line(line string, rest []byte) (stop bool) {
 }
 
 func (c *Client) final(err error, rest []byte) (stop bool) {
+	c.due.Store(0)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	p := c.pending
