@@ -269,7 +269,13 @@ func (b *bench) subscribe(events ...EventCode) {
 // end waits for the end of the session, and returns its error.
 func (b *bench) end() error {
 	b.t.Helper()
-	err := <-b.done
+	var err error
+	select {
+	case err = <-b.done:
+	case <-time.After(time.Hour):
+		b.cancel(nil)
+		b.t.Errorf("the session does not end; it was ended with %v", <-b.done)
+	}
 	for _, f := range b.card.faults {
 		b.t.Error("the terminal is at fault:", f)
 	}

@@ -36,6 +36,15 @@ func checkTimer(t *testing.T, what string, r Response, want GeneralResult, id by
 
 const none = -1
 
+// remaining is what is left of a timer at this moment.
+func remaining(s *Session, id byte) string {
+	left, running := s.timers.remaining(id, time.Now())
+	if !running {
+		return "stopped"
+	}
+	return time.Duration(left).String()
+}
+
 func TestTimers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		card := newTestCard(t)
@@ -52,6 +61,17 @@ func TestTimers(t *testing.T) {
 		if r := b.answer(timer(0x03, 3, none)); r.Result.General != ResultDataNotUnderstood {
 			t.Errorf("action 3: %v", r.Result)
 		}
+		var values []string
+		b.answer(timer(TimerStart, 1, 10*time.Second))
+		for _, wait := range []time.Duration{0, 1, 499, 500, 999, 1000} { // milliseconds; what is left is rounded up
+			b.sleep(wait * time.Millisecond)
+			b.do(func() { values = append(values, remaining(b.s, 1)) })
+			b.sleep((1000 - wait) * time.Millisecond)
+		}
+		if want := []string{"10s", "9s", "8s", "7s", "6s", "4s"}; !slices.Equal(values, want) {
+			t.Errorf("left over %v, want %v", values, want)
+		}
+		b.answer(timer(TimerDeactivate, 1, none))
 		b.sleep(24 * time.Hour)
 		if len(card.envelopes) != 0 {
 			t.Errorf("envelopes of a stopped timer: %v", card.envelopes)
