@@ -65,7 +65,7 @@ type bed struct {
 
 type options struct {
 	applets  []softuicc.Applet
-	card     func(*softuicc.Config)
+	quirks   softuicc.Quirks
 	reader   uicc.Reader // nil: one into which the card is put as soon as the line is up
 	cp       func(*cp.Config)
 	ap       func(*ap.Config)
@@ -137,14 +137,11 @@ func (b *bed) logger() *slog.Logger {
 }
 
 func (b *bed) newCard() {
-	cfg := softuicc.Config{Applets: b.o.applets, PIN: pin, ThinkTime: 200 * time.Millisecond}
-	if b.o.card != nil {
-		b.o.card(&cfg)
-	}
-	card, err := softuicc.New(cfg)
+	card, err := softuicc.New(softuicc.Config{Applets: b.o.applets, PIN: pin, ThinkTime: 200 * time.Millisecond})
 	if err != nil {
 		b.t.Fatal(err)
 	}
+	card.SetQuirks(b.o.quirks)
 	b.card, b.reader = card, softuicc.NewReader("reader")
 }
 
