@@ -34,7 +34,7 @@ type Conn struct {
 	// Guarded by the card's lock.
 	rx          []byte // received octets; of UDP the datagram under way
 	datagrams   [][]byte
-	unread      bool // the terminal has more
+	unread      int  // octets that the terminal has more, as far as it told; 255 = that or more
 	receiving   bool // a RECEIVE DATA is on its way
 	established bool
 	dropped     bool // the terminal said so
@@ -79,7 +79,7 @@ func (c *Conn) Read(p []byte) (int, error) {
 			return n, nil
 		case c.failure != nil:
 			return 0, c.failure
-		case c.dropped && !c.unread && !c.receiving:
+		case c.dropped && c.unread == 0 && !c.receiving:
 			return 0, io.EOF
 		}
 		c.park(expired)
@@ -125,14 +125,14 @@ func (c *Conn) wakeReader() {
 
 // dataAvailable starts to fetch what the terminal announces.
 func (c *Conn) dataAvailable(n int) {
-	c.unread = c.unread || n > 0
+	c.unread = max(c.unread, n)
 	c.receive()
 }
 
-// receive queues the next RECEIVE DATA if there is something to fetch and room for it.
+// receive queues the next RECEIVE DATA, for as much as is known to be there, if there is something to fetch and room for it.
 func (c *Conn) receive() {
 	switch {
-	case !c.unread || c.receiving || c.closed || c.failure != nil:
+	case c.unread == 0 || c.receiving || c.closed || c.failure != nil:
 		return
 	case !c.udp && len(c.rx)+maxReceive > rxLimit:
 		return
@@ -141,7 +141,7 @@ func (c *Conn) receive() {
 	}
 	c.receiving = true
 	kit := c.tk.kit
-	kit.enqueue(&call{owner: c.tk, command: kit.numbered(receiveCommand(c.channel, maxReceive)), take: c.received})
+	kit.enqueue(&call{owner: c.tk, command: kit.numbered(receiveCommand(c.channel, byte(min(c.unread, maxReceive)))), take: c.received})
 }
 
 // received takes the response to RECEIVE DATA, and asks for more while more remains.
@@ -158,18 +158,18 @@ func (c *Conn) received(response []byte) {
 		err = fmt.Errorf("softuicc: terminal says that %d octets wait and gives none", remaining)
 	}
 	if err != nil {
-		c.unread = false
+		c.unread = 0
 		c.fail(err)
 		return
 	}
-	c.unread = remaining > 0
+	c.unread = remaining
 	c.rx = append(c.rx, data...)
-	if c.udp && !c.unread && len(c.rx) > 0 {
+	if c.udp && c.unread == 0 && len(c.rx) > 0 {
 		c.datagrams = append(c.datagrams, c.rx)
 		c.rx = nil
 	}
 	c.receive()
-	if !c.udp || !c.unread {
+	if !c.udp || c.unread == 0 {
 		c.wakeReader()
 	}
 }

@@ -91,7 +91,7 @@ func TestRxBound(t *testing.T) {
 			if c.kit != nil {
 				conn = c.kit.conns[1]
 			}
-			n, stopped := 0, conn != nil && conn.unread && !conn.receiving
+			n, stopped := 0, conn != nil && conn.unread > 0 && !conn.receiving
 			if stopped {
 				n = len(conn.rx)
 			}
@@ -177,7 +177,7 @@ func TestReconnect(t *testing.T) {
 	e.envelope(linkUp1[2:])
 	e.respond(e.fetch(), ok)
 	e.envelope(data3[2:])
-	e.respond(e.fetch(), "830102 B603616263 B70100")
+	e.respond(e.fetch(), "830100 B603616263 B70100")
 	e.envelope(data3[2:])
 	e.respond(e.fetch(), gone)
 	e.respond(e.fetch(), gone) // CLOSE CHANNEL
