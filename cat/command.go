@@ -74,16 +74,6 @@ func newBody(t CommandType) Body {
 		return &ProvideLocalInformation{}
 	case TypeLanguageNotification:
 		return &LanguageNotification{}
-	case TypeDisplayText:
-		return &DisplayText{}
-	case TypeSetUpIdleModeText:
-		return &SetUpIdleModeText{}
-	case TypeSetUpMenu:
-		return &SetUpMenu{}
-	case TypeSelectItem:
-		return &SelectItem{}
-	case TypeSendShortMessage:
-		return &SendShortMessage{}
 	}
 	return &Unsupported{Command: t}
 }
