@@ -19,8 +19,9 @@ test: setup build
 race: setup
 	CGO_ENABLED=1 $(GO) test -race ./...
 
+# One line for each figure, against plain peers in the same run; BENCH=mux measures those whose name begins so.
 bench:
-	$(GO) test -run '^$$' -bench . -benchmem ./...
+	@$(GO) run ./internal/bench -only '$(BENCH)'
 
 # Runs every fuzz target for FUZZTIME.
 FUZZTIME ?= 60s
