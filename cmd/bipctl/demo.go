@@ -147,7 +147,8 @@ func (d *demo) runMethod(ctx context.Context, m trace.Method) ([]result, error) 
 	if err := os.Mkdir(dir, 0o700); err != nil {
 		return nil, err
 	}
-	web, err := startWeb(ctx, n.internet, dir, d.file)
+	nginx, _ := findNginx() // without it the embedded server does
+	web, err := startWeb(ctx, n.internet, dir, d.file, nginx)
 	if err != nil {
 		return nil, fmt.Errorf("web server: %w", err)
 	}

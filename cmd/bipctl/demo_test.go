@@ -24,7 +24,6 @@ import (
 // The demonstration downloads by both methods over both schemes, shows every step in its order, and cleans up.
 func TestDemo(t *testing.T) {
 	needNamespaces(t)
-	goroutinesEnd(t)
 	var out bytes.Buffer
 	d := &demo{bin: daemons(t), size: 150_000, html: filepath.Join(t.TempDir(), "html"), screen: screen{Writer: &out, width: 100}}
 	tmp := shortDir(t)

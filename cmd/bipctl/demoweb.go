@@ -37,8 +37,8 @@ func (w *webServer) close() {
 
 const serverAddress = "203.0.113.80"
 
-// startWeb runs nginx, or the embedded server where nginx is not installed.
-func startWeb(ctx context.Context, host *netbed.Host, dir string, file []byte) (*webServer, error) {
+// startWeb runs the nginx at the path given, or the embedded server where that is "".
+func startWeb(ctx context.Context, host *netbed.Host, dir string, file []byte, nginx string) (*webServer, error) {
 	w := &webServer{roots: x509.NewCertPool()}
 	cert, key, err := makeCertificate(w.roots)
 	if err != nil {
@@ -49,8 +49,7 @@ func startWeb(ctx context.Context, host *netbed.Host, dir string, file []byte) (
 			return nil, err
 		}
 	}
-	nginx, err := findNginx()
-	if err != nil {
+	if nginx == "" {
 		return w, w.embed(ctx, host, dir)
 	}
 	return w, w.runNginx(ctx, nginx, host, dir)
@@ -124,8 +123,10 @@ func (w *webServer) embed(ctx context.Context, host *netbed.Host, dir string) er
 	if err != nil {
 		return err
 	}
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /file", func(rw http.ResponseWriter, r *http.Request) { http.ServeFile(rw, r, filepath.Join(dir, "file")) })
 	srv := &http.Server{
-		Handler:           http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) { http.ServeFile(rw, r, filepath.Join(dir, "file")) }),
+		Handler:           mux,
 		TLSConfig:         &tls.Config{Certificates: []tls.Certificate{cert}},
 		ReadHeaderTimeout: 10 * time.Second,
 	}

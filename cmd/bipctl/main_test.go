@@ -29,7 +29,12 @@ func TestMain(m *testing.M) {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	} // where namespaces are forbidden, netbed.ForTest skips each test that needs them
+	before := runtime.NumGoroutine()
 	code := m.Run()
+	if err := goroutinesEnd(before); err != nil && code == 0 {
+		fmt.Fprintln(os.Stderr, err)
+		code = 1
+	}
 	if built.dir != "" {
 		os.RemoveAll(built.dir)
 	}
@@ -104,18 +109,15 @@ func await(t *testing.T, what string, limit time.Duration, ready func() bool) {
 	}
 }
 
-// goroutinesEnd has the test fail when it leaves goroutines behind. It is not for tests that run in parallel.
-func goroutinesEnd(t *testing.T) {
-	before := runtime.NumGoroutine()
-	t.Cleanup(func() {
-		for end := time.Now().Add(5 * time.Second); runtime.NumGoroutine() > before; time.Sleep(10 * time.Millisecond) {
-			if time.Now().After(end) {
-				buf := make([]byte, 1<<16)
-				t.Errorf("%d goroutines before, %d after:\n%s", before, runtime.NumGoroutine(), buf[:runtime.Stack(buf, true)])
-				return
-			}
+// goroutinesEnd waits, for a bounded time, until no more goroutines run than before.
+func goroutinesEnd(before int) error {
+	for end := time.Now().Add(5 * time.Second); runtime.NumGoroutine() > before; time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(end) {
+			buf := make([]byte, 1<<16)
+			return fmt.Errorf("%d goroutines before the tests, %d after:\n%s", before, runtime.NumGoroutine(), buf[:runtime.Stack(buf, true)])
 		}
-	})
+	}
+	return nil
 }
 
 // bipctl is the command itself, with dir for its temporary files.

@@ -81,20 +81,32 @@ func TestNginx(t *testing.T) {
 	path, err := findNginx()
 	need(t, path, err)
 	eachMethod(t, nil, func(s *stand) {
-		file := make([]byte, 300<<10)
+		size := 300 << 10
 		if s.net.method == trace.Method2 {
-			file = make([]byte, 4<<20)
+			size = 4 << 20
 		}
-		rand.Read(file)
-		web, err := startWeb(context.WithoutCancel(s.ctx), s.net.internet, s.dir, file)
-		if err != nil {
-			s.Fatal(err)
-		}
-		s.Cleanup(web.close)
-		s.useThrough(func(ctx context.Context, tk *softuicc.Toolkit) error { return keepAlive(ctx, s, tk, web, file) })
-		s.useThrough(func(ctx context.Context, tk *softuicc.Toolkit) error { return tls13(ctx, s, tk, web, file) })
-		s.logged(s.term.cp, "203.0.113.80:443")
+		s.browse(path, size)
 	})
+}
+
+// The server that stands in for nginx does the same.
+func TestEmbeddedServer(t *testing.T) {
+	t.Parallel()
+	needNamespaces(t)
+	newStand(t, trace.Method1, nil).browse("", 260_000)
+}
+
+func (s *stand) browse(nginx string, size int) {
+	s.Helper()
+	file := make([]byte, size)
+	rand.Read(file)
+	web, err := startWeb(context.WithoutCancel(s.ctx), s.net.internet, s.dir, file, nginx)
+	if err != nil {
+		s.Fatal(err)
+	}
+	s.Cleanup(web.close)
+	s.useThrough(func(ctx context.Context, tk *softuicc.Toolkit) error { return keepAlive(ctx, s, tk, web, file) })
+	s.useThrough(func(ctx context.Context, tk *softuicc.Toolkit) error { return tls13(ctx, s, tk, web, file) })
 }
 
 // keepAlive asks for two ranges, and for what is not there, on one channel.
