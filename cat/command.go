@@ -74,12 +74,23 @@ func newBody(t CommandType) Body {
 		return &ProvideLocalInformation{}
 	case TypeLanguageNotification:
 		return &LanguageNotification{}
+	case TypeDisplayText:
+		return &DisplayText{}
+	case TypeSetUpIdleModeText:
+		return &SetUpIdleModeText{}
+	case TypeSetUpMenu:
+		return &SetUpMenu{}
+	case TypeSelectItem:
+		return &SelectItem{}
+	case TypeSendShortMessage:
+		return &SendShortMessage{}
 	}
 	return &Unsupported{Command: t}
 }
 
 // ParseCommand reads a proactive command: a BER-TLV with tag D0. An error is a *ResultError that says what to answer;
-// the command's details are then given as far as they could be read, for the answer repeats them. The command shares b's memory.
+// the command's details are then given as far as they could be read, for the answer repeats them, and a Body, half filled,
+// where details and device identities could be. The command shares b's memory.
 func ParseCommand(b []byte) (Command, error) {
 	var c Command
 	tag, value, err := parseTemplate(b)
@@ -93,10 +104,10 @@ func ParseCommand(b []byte) (Command, error) {
 	if derr := c.readFrame(tlvs); derr != nil {
 		return c, derr
 	}
+	c.Body = newBody(c.Details.Type)
 	if err = errors.Join(err, tlvErr); err != nil {
 		return c, notUnderstood("%v", err)
 	}
-	c.Body = newBody(c.Details.Type)
 	return c, c.readBody(tlvs)
 }
 

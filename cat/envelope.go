@@ -93,3 +93,30 @@ func TimerExpirationEnvelope(timer byte, v TimerValue) Envelope {
 		devicesTLV(DeviceTerminal, DeviceUICC), {TagTimerIdentifier, true, []byte{timer}}, v.tlv(),
 	}}
 }
+
+// EventEnvelope tells of any event, with the objects that its clause wants after the device identities (clause 7.5). A network
+// rejection comes from the network, all others from the terminal.
+func EventEnvelope(code EventCode, objects ...TLV) Envelope {
+	e := event(code, objects...)
+	if code == EventNetworkRejection {
+		e.Objects[1] = devicesTLV(DeviceNetwork, DeviceUICC)
+	}
+	return e
+}
+
+// MenuSelectionEnvelope tells that the user chose an item of the card's menu, or asked for help about it (clause 7.2).
+func MenuSelectionEnvelope(item byte, help bool) Envelope {
+	objects := []TLV{devicesTLV(DeviceKeypad, DeviceUICC), ItemIdentifierObject(item)}
+	if help {
+		objects = append(objects, TLV{TagHelpRequest, true, nil})
+	}
+	return Envelope{templateMenuSelection, objects}
+}
+
+// SMSPPDownloadEnvelope hands the card a short message (3GPP TS 31.111 clause 7.1.1): the service centre's address and an
+// SMS-DELIVER.
+func SMSPPDownloadEnvelope(centre Address, tpdu []byte) Envelope {
+	return Envelope{templateSMSPPDownload, []TLV{
+		devicesTLV(DeviceNetwork, DeviceUICC), centre.tlv(false), {TagSMSTPDU, true, tpdu},
+	}}
+}

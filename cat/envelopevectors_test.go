@@ -9,7 +9,7 @@ import (
 // ownEnvelopes are the envelopes that this package builds, with the number of their vectors.
 var ownEnvelopes = map[string]int{
 	"EVENT DOWNLOAD - DATA AVAILABLE": 2, "EVENT DOWNLOAD - CHANNEL STATUS": 2, "EVENT DOWNLOAD - LOCATION STATUS": 4,
-	"TIMER EXPIRATION": 2,
+	"TIMER EXPIRATION": 2, "MENU SELECTION": 8, "SMS-PP DOWNLOAD": 3,
 }
 
 // TestVectorsEnvelopes parses every envelope, and builds from their meaning those that this package has.
@@ -67,6 +67,10 @@ func buildEnvelope(t *testing.T, command string, d decoded) Envelope {
 		return ChannelStatusEvent(d.statuses(t)[0])
 	case "EVENT DOWNLOAD - LOCATION STATUS":
 		return LocationStatusEvent(hexByte(t, d.LocationStatus), unhex(t, d.LocationInfo))
+	case "MENU SELECTION":
+		return MenuSelectionEnvelope(*d.ItemID, d.HelpRequest != nil)
+	case "SMS-PP DOWNLOAD":
+		return SMSPPDownloadEnvelope(d.address(t), unhex(t, d.TPDU))
 	}
 	return TimerExpirationEnvelope(d.TimerID, timerValue(t, d.TimerValue))
 }

@@ -288,7 +288,7 @@ func (s *Session) fetch(ctx context.Context) error {
 	}
 	cmd, err := ParseCommand(data)
 	h := s.handlers[cmd.Details.Type]
-	if h == nil && (err == nil || cmd.Devices != (DeviceIdentities{})) { // the frame could be read: the type decides, not the body
+	if h == nil && cmd.Body != nil { // the frame could be read: the type decides, not the body
 		err = unsupported(cmd.Details.Type)
 	}
 	if err != nil {

@@ -7,6 +7,11 @@ const (
 	RefreshInitAndFCN     byte = 0x02
 	RefreshInit           byte = 0x03
 	RefreshUICCReset      byte = 0x04
+	RefreshApplication    byte = 0x05 // NAA application reset
+	RefreshSession        byte = 0x06 // NAA session reset
+	RefreshSteering       byte = 0x07 // of roaming
+	RefreshSteeringWLAN   byte = 0x08
+	RefreshEUICCProfile   byte = 0x09 // eUICC profile state change
 )
 
 // Refresh tells that files changed or that the card wants a reset (clause 6.6.13).

@@ -16,12 +16,16 @@ const (
 	TagFileList          Tag = 0x12
 	TagLocationInfo      Tag = 0x13
 	TagIMEI              Tag = 0x14
+	TagHelpRequest       Tag = 0x15
+	TagItemsNextAction   Tag = 0x18
 	TagEventList         Tag = 0x19
 	TagLocationStatus    Tag = 0x1B
 	TagIconIdentifier    Tag = 0x1E
+	TagItemIconList      Tag = 0x1F
 	TagTimerIdentifier   Tag = 0x24
 	TagTimerValue        Tag = 0x25
 	TagDateTimeZone      Tag = 0x26
+	TagImmediateResponse Tag = 0x2B
 	TagLanguage          Tag = 0x2D
 	TagAID               Tag = 0x2F
 	TagBearerDescription Tag = 0x35
@@ -35,6 +39,8 @@ const (
 	TagDNSServerAddress  Tag = 0x40 // display parameters elsewhere
 	TagNetworkAccessName Tag = 0x47
 	TagTextAttribute     Tag = 0x50
+
+	TagItemTextAttributes Tag = 0x51
 
 	TagIMEISV           Tag = 0x62
 	TagFrameIdentifier  Tag = 0x68

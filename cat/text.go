@@ -13,8 +13,11 @@ type Text struct {
 }
 
 func parseText(v []byte) Text {
-	if len(v) == 0 {
+	switch len(v) {
+	case 0:
 		return Text{}
+	case 1: // a coding and nothing in it
+		return Text{DCS: v[0]}
 	}
 	return Text{v[0], v[1:]}
 }

@@ -75,6 +75,22 @@ type decoded struct {
 	UpdateAttachType string `json:"update_attach_type"`
 	RejectionCause   string `json:"rejection_cause"`
 	EnvelopeTag      string `json:"envelope_tag"`
+	Items            []struct {
+		ID   byte
+		Text string
+	}
+	ItemID             *byte                         `json:"item_id"`
+	ItemsNextAction    string                        `json:"items_next_action"`
+	ItemIcons          string                        `json:"item_icon_id_list"`
+	ItemTextAttributes string                        `json:"item_text_attribute_list"`
+	Icon               *struct{ Qualifier, ID byte } `json:"icon_id"`
+	ImmediateResponse  *string                       `json:"immediate_response"`
+	HelpRequest        *string                       `json:"help_request"`
+	Address            *struct {
+		TONNPI string `json:"ton_npi"`
+		Number string
+	}
+	TPDU string `json:"sms_tpdu"`
 }
 
 // vectorPath finds a file of the vectors that lie beside the repository, or skips the test.

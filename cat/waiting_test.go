@@ -45,11 +45,11 @@ func TestWait(t *testing.T) {
 			}
 			return nil, nil, false
 		}
-		b := runSession(t, card, Config{}, func(s *Session) { s.Handle(h, TypeSendShortMessage); s.AddSource(src) })
+		b := runSession(t, card, Config{}, func(s *Session) { s.Handle(h, TypeLaunchBrowser); s.AddSource(src) })
 		b.subscribe(EventLocationStatus)
 		b.do(func() { order = nil })
 		n, ended := card.count("80F2"), src.ended
-		got := b.give(command(1, 0, &Unsupported{Command: TypeSendShortMessage}), command(2, 0, &MoreTime{}))
+		got := b.give(command(1, 0, &Unsupported{Command: TypeLaunchBrowser}), command(2, 0, &MoreTime{}))
 		b.tell(src, LocationStatusEvent(LocationLimited, nil))
 		b.sleep(79 * time.Second)
 		if len(got) != 0 || len(card.envelopes) != 0 || card.count("80F2")-n != 3 {
@@ -79,8 +79,8 @@ func TestAnnouncedWhileWaiting(t *testing.T) {
 				return func() Answer { return Answer{Response: Respond(c, OK)} }
 			}}
 		})
-		b := runSession(t, card, Config{}, func(s *Session) { s.Handle(h, TypeSendShortMessage) })
-		b.give(command(1, 0, &Unsupported{Command: TypeSendShortMessage}))
+		b := runSession(t, card, Config{}, func(s *Session) { s.Handle(h, TypeLaunchBrowser) })
+		b.give(command(1, 0, &Unsupported{Command: TypeLaunchBrowser}))
 		b.sleep(time.Minute)
 		if card.count("8012") != 1 || len(card.responses) != 1 {
 			t.Errorf("%d FETCH, %d responses", card.count("8012"), len(card.responses))
@@ -169,8 +169,8 @@ func TestEndWhileWaiting(t *testing.T) {
 						}
 					}}
 				})
-				b := runSession(t, card, Config{}, func(s *Session) { s.Handle(h, TypeSendShortMessage); s.AddSource(src) })
-				b.give(command(1, 0, &Unsupported{Command: TypeSendShortMessage}))
+				b := runSession(t, card, Config{}, func(s *Session) { s.Handle(h, TypeLaunchBrowser); s.AddSource(src) })
+				b.give(command(1, 0, &Unsupported{Command: TypeLaunchBrowser}))
 				tt.end(b)
 				if err := b.end(); !errors.Is(err, tt.want) {
 					t.Errorf("the session ended with %v, want %v", err, tt.want)
