@@ -178,12 +178,12 @@ func TestRefused(t *testing.T) {
 			details    CommandDetails
 			want       GeneralResult
 		}{
-			{"known, not offered", "81 03 01 21 80 82 02 81 02 8D 02 04 41", CommandDetails{1, TypeDisplayText, 0x80}, ResultBeyondCapabilities},
+			{"known, not offered", "81 03 01 20 00 82 02 81 03", CommandDetails{1, TypePlayTone, 0}, ResultBeyondCapabilities},
 			{"known, no handler registered", "81 03 02 40 01 82 02 81 82", CommandDetails{2, TypeOpenChannel, 1}, ResultBeyondCapabilities},
-			{"known, not offered, broken body", "81 03 01 21 80 82 02 81 02 8D 20 04", CommandDetails{1, TypeDisplayText, 0x80}, ResultBeyondCapabilities},
+			{"known, not offered, broken body", "81 03 01 20 00 82 02 81 03 85 20 04", CommandDetails{1, TypePlayTone, 0}, ResultBeyondCapabilities},
 			{"unknown type", "81 03 03 7B 00 82 02 81 82", CommandDetails{3, 0x7B, 0}, ResultTypeNotUnderstood},
 			{"unknown type from nobody", "81 03 03 7B 00 82 02 00 00", CommandDetails{3, 0x7B, 0}, ResultTypeNotUnderstood},
-			{"not offered, from nobody", "81 03 03 21 00 82 02 00 00", CommandDetails{3, TypeDisplayText, 0}, ResultBeyondCapabilities},
+			{"not offered, from nobody", "81 03 03 20 00 82 02 00 00", CommandDetails{3, TypePlayTone, 0}, ResultBeyondCapabilities},
 			{"end of the proactive session", "81 03 04 81 00 82 02 81 82", CommandDetails{4, 0x81, 0}, ResultTypeNotUnderstood},
 			{"mandatory object missing", "81 03 05 03 00 82 02 81 82", CommandDetails{5, TypePollInterval, 0}, ResultValuesMissing},
 			{"object of a wrong length", "81 03 06 03 00 82 02 81 82 84 01 01", CommandDetails{6, TypePollInterval, 0}, ResultDataNotUnderstood},
