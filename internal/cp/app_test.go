@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/netip"
 	"os"
@@ -29,8 +30,9 @@ const background = cat.OpenImmediate | cat.OpenBackground
 
 // app is an applet as a straight line of steps: a step that fails ends it with an error.
 type app struct {
-	ctx context.Context
-	tk  *softuicc.Toolkit
+	ctx  context.Context
+	tk   *softuicc.Toolkit
+	meet func() // is called when get has its channel
 }
 
 type failure struct{ error }
@@ -49,7 +51,7 @@ func applet(f func(a *app)) softuicc.Applet {
 				err = step.error
 			}
 		}()
-		f(&app{ctx, tk})
+		f(&app{ctx, tk, func() {}})
 		return nil
 	}
 }
@@ -124,7 +126,12 @@ func (a *app) ended(c *softuicc.Conn) {
 
 // get downloads a URL by Go's HTTP client and wants the file.
 func (a *app) get(p softuicc.DialParams, url string, file []byte) {
-	tr := &http.Transport{DialContext: a.tk.Dialer(p), DisableCompression: true}
+	dial := a.tk.Dialer(p)
+	tr := &http.Transport{DisableCompression: true, DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
+		c, err := dial(ctx, network, address)
+		a.meet()
+		return c, err
+	}}
 	defer tr.CloseIdleConnections()
 	req, err := http.NewRequestWithContext(a.ctx, "GET", url, nil)
 	a.must(err)

@@ -2,6 +2,7 @@ package cp_test
 
 import (
 	"fmt"
+	"sync"
 	"testing"
 
 	"bipd/cat"
@@ -24,9 +25,12 @@ func TestSevenChannels(t *testing.T) {
 			srv := fileServer(t, file)
 			blocks := blockServer(t, file)
 			var list []softuicc.Applet
+			var open sync.WaitGroup
+			open.Add(cat.MaxChannels)
 			for i := range cat.MaxChannels {
 				bearer := tc.bearers[i%len(tc.bearers)]
 				list = append(list, applet(func(a *app) {
+					a.meet = func() { open.Done(); open.Wait() }
 					if i%2 == 0 {
 						a.get(params(bearer, background, addrPort(srv.Listener.Addr())), srv.URL, file)
 						return
@@ -34,13 +38,14 @@ func TestSevenChannels(t *testing.T) {
 					p := params(bearer, cat.OpenImmediate, blocks)
 					p.Transport = cat.UDPClientRemote
 					c := a.dial(p)
+					a.meet()
 					a.getBlocks(c, file)
 					a.must(c.Close())
 				}))
 			}
 			b := run(t, options{quiet: true, applets: list})
 			for id := 1; id <= cat.MaxChannels; id++ {
-				b.log.wants(t, "channel closed", fmt.Sprintf("channel=%d ", id))
+				b.log.await(t, "daemon=bipd", "channel closed", fmt.Sprintf("channel=%d ", id))
 			}
 		})
 	}
