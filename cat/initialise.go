@@ -25,19 +25,29 @@ func (s *Session) initialise(ctx context.Context) error {
 	if err := s.verifyPIN(ctx); err != nil {
 		return err
 	}
+	if err := s.sendProfile(ctx); err != nil {
+		return err
+	}
+	return s.tellInitialised(ctx)
+}
+
+// tellInitialised says that the application is initialised (ETSI TS 102 221 clause 11.1.2: P1 01).
+func (s *Session) tellInitialised(ctx context.Context) error {
+	sw, err := s.status(ctx, 0x01)
+	if err == nil && !sw.OK() {
+		s.log.Warn("card refused STATUS", "sw", sw)
+	}
+	return err
+}
+
+// sendProfile sends the TERMINAL PROFILE.
+func (s *Session) sendProfile(ctx context.Context) error {
 	profile := s.Profile()
 	s.log.Info("card session starts", "atr", hexOf(s.card.ATR()), "gsm", s.gsm, "profile", hexOf(profile))
 	s.emit(trace.CP, trace.UICC, "TERMINAL PROFILE")
 	_, sw, err := s.transmit(ctx, s.toolkitClass(), insTerminalProfile, 0, 0, profile, 0)
-	if err != nil {
-		return err
-	}
-	if !sw.OK() {
-		s.log.Warn("card refused the TERMINAL PROFILE: it has no toolkit", "sw", sw)
-	}
-	sw, err = s.status(ctx, 0x01)
 	if err == nil && !sw.OK() {
-		s.log.Warn("card refused STATUS", "sw", sw)
+		s.log.Warn("card refused the TERMINAL PROFILE: it has no toolkit", "sw", sw)
 	}
 	return err
 }

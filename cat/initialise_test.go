@@ -195,7 +195,7 @@ func TestProfile(t *testing.T) {
 		card := newTestCard(t)
 		b := runSession(t, card, Config{}, func(s *Session) { s.Handle(h, TypeOpenChannel) })
 		claims = append(claims, FacilityProfileDownload, FacilityCommandResult, FacilityNoDisplay, FacilityNoKeypad,
-			FacilityMoreTime, FacilityPollInterval, FacilityPollingOff, FacilityRefresh, FacilitySetUpEventList,
+			FacilityMoreTime, FacilityPollInterval, FacilityPollingOff, FacilityRefresh, FacilityRefreshEUICCProfile, FacilitySetUpEventList,
 			FacilityTimerExpiration, FacilityTimerStart, FacilityTimerGetValue, FacilityLanguageNotification)
 		var sent []byte
 		for _, a := range card.after(0) {

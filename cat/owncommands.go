@@ -9,7 +9,7 @@ func (s *Session) registerOwn() {
 	s.Handle(HandlerFunc(s.pollingOff, FacilityPollingOff), TypePollingOff)
 	s.Handle(HandlerFunc(s.setUpEventList, FacilitySetUpEventList), TypeSetUpEventList)
 	s.Handle(HandlerFunc(s.timerManagement, FacilityTimerExpiration, FacilityTimerStart, FacilityTimerGetValue), TypeTimerManagement)
-	s.Handle(HandlerFunc(s.refresh, FacilityRefresh), TypeRefresh)
+	s.Handle(HandlerFunc(nil, FacilityRefresh, FacilityRefreshEUICCProfile), TypeRefresh) // see Session.refresh
 	s.Handle(HandlerFunc(s.languageNotification, FacilityLanguageNotification), TypeLanguageNotification)
 }
 
@@ -69,15 +69,6 @@ func (s *Session) timerManagement(c Command) Response {
 		s.timers.clear(m.Timer)
 	}
 	return Respond(c, OK, id, left.tlv())
-}
-
-// refresh answers the modes that name changed files. The session keeps no file's content, so there is nothing to read
-// again. A UICC reset is not answered (see fetch).
-func (s *Session) refresh(c Command) Response {
-	if c.Details.Qualifier > RefreshInit {
-		return Respond(c, Result{General: ResultBeyondCapabilities})
-	}
-	return Respond(c, OK)
 }
 
 // languageNotification takes note: the terminal shows nothing in any language.

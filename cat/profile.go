@@ -8,12 +8,17 @@ type Facility struct{ Octet, Bit int }
 // Facilities that handlers may claim. A card chooses its commands by them.
 var (
 	FacilityProfileDownload      = Facility{1, 1}
+	FacilitySMSPPDownload        = Facility{1, 2}
+	FacilityMenuSelection        = Facility{1, 4}
 	FacilityTimerExpiration      = Facility{1, 6}
 	FacilityCommandResult        = Facility{2, 1}
+	FacilityDisplayText          = Facility{3, 1}
 	FacilityMoreTime             = Facility{3, 4}
 	FacilityPollInterval         = Facility{3, 6}
 	FacilityPollingOff           = Facility{3, 7}
 	FacilityRefresh              = Facility{3, 8}
+	FacilitySendShortMessage     = Facility{4, 2}
+	FacilitySetUpMenu            = Facility{4, 6}
 	FacilityLocalInformation     = Facility{4, 7} // location, IMEI
 	FacilitySetUpEventList       = Facility{5, 1}
 	FacilityLocationStatus       = Facility{5, 5}
@@ -22,6 +27,7 @@ var (
 	FacilityTimerStart           = Facility{8, 1}
 	FacilityTimerGetValue        = Facility{8, 2}
 	FacilityDateTime             = Facility{8, 3}
+	FacilitySetUpIdleModeText    = Facility{8, 5}
 	FacilityLanguage             = Facility{9, 4}
 	FacilityLanguageNotification = Facility{9, 6}
 	FacilityOpenChannel          = Facility{12, 1}
@@ -39,6 +45,7 @@ var (
 	FacilityUTRANExtended        = Facility{22, 1}
 	FacilityWLANBearer           = Facility{30, 1}
 	FacilityDNSRequest           = Facility{33, 1}
+	FacilityRefreshEUICCProfile  = Facility{34, 6} // REFRESH "eUICC profile state change"
 )
 
 // FacilityChannels are the bits that say that n channels are supported (octet 13, bits 6 to 8).

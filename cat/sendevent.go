@@ -48,8 +48,7 @@ func (s *Session) sendEnvelope(ctx context.Context, due Due) error {
 		return err
 	}
 	if sw == uicc.SWToolkitBusy { // ETSI TS 102 221 clause 14.6: other commands may go on, the envelope comes again
-		s.busyWait = min(max(2*s.busyWait, 50*time.Millisecond), maxBusyWait)
-		s.busyUntil = time.Now().Add(s.busyWait)
+		s.cardBusy(time.Now())
 		return nil
 	}
 	s.busyWait = 0

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -19,6 +20,7 @@ type Config struct {
 	// PollInterval is the time between two STATUS commands before the card asks for another. 0 = 30 s (ETSI TS 102 221
 	// clause 14.5.2 lets the terminal choose).
 	PollInterval time.Duration
+	AllowAPDU    bool // Session.Transmit may send what the operator likes
 	Log          *slog.Logger
 	Trace        *trace.Stream // may be nil
 }
@@ -35,9 +37,11 @@ type Session struct {
 	cfg  Config
 	log  *slog.Logger
 
-	handlers map[CommandType]Handler
-	claims   []Handler // in order of registration, for the profile
-	sources  []Source
+	handlers   map[CommandType]Handler
+	claims     []Handler // in order of registration, for the profile
+	facilities []Facility
+	sources    []Source
+	errands    []*errand // the operator's, in order
 
 	gsm         bool   // class A0 card
 	directory   []byte // what a class A0 card told of its GSM directory
@@ -64,9 +68,6 @@ type outstanding struct {
 	done   chan func() Answer
 	cancel context.CancelFunc
 }
-
-// errCardReset ends one pass: the card asked for a reset.
-var errCardReset = errors.New("cat: reset asked for by the card")
 
 // NewSession makes a session for an activated card. Commands of the toolkit's own running (polling, timers, events,
 // REFRESH) are answered by the session itself; the rest by the Handlers that are registered before Run.
@@ -97,11 +98,14 @@ func (s *Session) Handle(h Handler, types ...CommandType) {
 // AddSource registers a source of envelopes.
 func (s *Session) AddSource(src Source) { s.sources = append(s.sources, src) }
 
-// Profile is the data of the TERMINAL PROFILE: what the registered handlers claim, and nothing else.
+// Profile is the data of the TERMINAL PROFILE: what the registered handlers claim, and nothing else. Who shows texts has a display.
 func (s *Session) Profile() []byte {
-	f := []Facility{FacilityProfileDownload, FacilityCommandResult, FacilityNoDisplay, FacilityNoKeypad}
+	f := append([]Facility{FacilityProfileDownload, FacilityCommandResult, FacilityNoKeypad}, s.facilities...)
 	for _, h := range s.claims {
 		f = append(f, h.Facilities()...)
+	}
+	if !slices.Contains(f, FacilityDisplayText) {
+		f = append(f, FacilityNoDisplay)
 	}
 	return Profile(f...)
 }
@@ -154,6 +158,11 @@ func (s *Session) Run(ctx context.Context) error {
 			err = s.serve(ctx)
 		}
 		again := errors.Is(err, errCardReset)
+		if errors.Is(err, errNewProfile) {
+			s.end(false)
+			s.log.Info("card has changed its profile: initialising it again")
+			continue
+		}
 		s.end(!again)
 		if !again {
 			return err
@@ -184,6 +193,7 @@ func (s *Session) end(last bool) {
 		s.outstanding = nil
 	}
 	s.runPosted(last)
+	s.dropErrands()
 	for _, src := range s.sources {
 		src.CardReset()
 	}
@@ -225,6 +235,9 @@ func (s *Session) step(ctx context.Context) (bool, error) {
 		}
 		return true, nil
 	case s.outstanding == nil && !now.Before(s.busyUntil):
+		if did, err := s.runErrand(ctx); did || err != nil {
+			return true, err
+		}
 		if sent, err := s.sendEvent(ctx, now); sent || err != nil {
 			return true, err
 		}
@@ -300,8 +313,8 @@ func (s *Session) fetch(ctx context.Context) error {
 		return s.conclude(ctx, cmd, Answer{Response: Respond(cmd, resultOf(err))})
 	}
 	s.log.Debug("proactive command", "command", cmd.Details.Type, "number", cmd.Details.Number, "qualifier", cmd.Details.Qualifier)
-	if cmd.Details.Type == TypeRefresh && cmd.Details.Qualifier == RefreshUICCReset {
-		return s.terminate(ctx)
+	if cmd.Details.Type == TypeRefresh {
+		return s.refresh(ctx, cmd)
 	}
 	return s.conclude(ctx, cmd, h.Handle(ctx, cmd))
 }
@@ -342,16 +355,6 @@ func (s *Session) conclude(ctx context.Context, cmd Command, a Answer) error {
 		a.Sent()
 	}
 	return nil
-}
-
-// terminate ends the card session before the reset that the card asked for; a REFRESH of that kind gets no response.
-func (s *Session) terminate(ctx context.Context) error {
-	if !s.gsm { // ETSI TS 102 221 clause 11.1.2: P1 02, the current application will be terminated
-		if _, err := s.status(ctx, 0x02); err != nil {
-			return err
-		}
-	}
-	return errCardReset
 }
 
 func (s *Session) pollStatus(ctx context.Context) error {

@@ -195,7 +195,7 @@ func TestRefused(t *testing.T) {
 			{"short command details", "81 01 05 82 02 81 82", none, ResultDataNotUnderstood},
 			{"no objects", "FF FF", none, ResultDataNotUnderstood},
 			{"event that is not assigned", "81 03 0B 05 00 82 02 81 82 99 02 09 7F", CommandDetails{11, TypeSetUpEventList, 0}, ResultBeyondCapabilities},
-			{"REFRESH of a kind not offered", "81 03 0C 01 05 82 02 81 82", CommandDetails{12, TypeRefresh, 5}, ResultBeyondCapabilities},
+			{"REFRESH of a kind not offered", "81 03 0C 01 07 82 02 81 82", CommandDetails{12, TypeRefresh, 7}, ResultBeyondCapabilities},
 		}
 		for _, tt := range tests {
 			r := b.answer(template(0xD0, octets(t, tt.body)))
