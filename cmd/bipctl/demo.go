@@ -251,23 +251,24 @@ func record(ctx context.Context, sockets ...string) (*recording, error) {
 // settleTime bounds how long a closed channel may still have messages to exchange with the server.
 const settleTime = 3 * time.Second
 
-// settle waits, for a bounded time, until all messages of the method's last step have come.
+// settle waits, for a bounded time, until every step of the method has come, and all messages of its last one. The
+// daemons' events come by two ways, and the last step's may be the faster.
 func (r *recording) settle(m trace.Method) {
 	table := m.Steps()
 	last := table[len(table)-1].Name
-	want := 0
+	missing := make(map[string]int)
 	for _, s := range table {
-		if s.Name == last {
-			want++
+		if missing[s.Name]++; s.Name != last {
+			missing[s.Name] = 1
 		}
 	}
-	r.until(settleTime, func(events []trace.Event) bool {
-		for _, e := range events {
-			if e.Step == last {
-				want--
+	r.until(settleTime, func(since []trace.Event) bool {
+		for _, e := range since {
+			if missing[e.Step]--; missing[e.Step] <= 0 {
+				delete(missing, e.Step)
 			}
 		}
-		return want <= 0
+		return len(missing) == 0
 	})
 }
 
