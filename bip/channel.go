@@ -228,3 +228,10 @@ func (c *channel) emit(step string, from, to trace.Party, what string, bytes int
 		t.Emit(trace.Event{Card: c.g.cfg.Card, Channel: c.id, Step: step, From: from, To: to, What: what, Bytes: bytes})
 	}
 }
+
+// emitResponse traces the TERMINAL RESPONSE to a command for the channel.
+func (c *channel) emitResponse(step string, r cat.Result, bytes int) {
+	if c.g.cfg.Trace.Wanted() {
+		c.emit(step, trace.CP, trace.UICC, "TERMINAL RESPONSE: "+r.String(), bytes)
+	}
+}

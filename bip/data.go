@@ -80,7 +80,7 @@ func (c *channel) answerSend(cmd cat.Command, r cat.Result, sent func()) cat.Ans
 	}
 	return cat.Answer{
 		Response: cat.Respond(cmd, r, objects...),
-		Sending:  func() { c.emit(c.steps.send, trace.CP, trace.UICC, "TERMINAL RESPONSE: "+r.String(), 0) },
+		Sending:  func() { c.emitResponse(c.steps.send, r, 0) },
 		Sent:     sent,
 	}
 }
@@ -116,9 +116,7 @@ func (c *channel) answerReceive(cmd cat.Command, r cat.Result, data []byte, left
 	}
 	return cat.Answer{
 		Response: cat.Respond(cmd, r, objects...),
-		Sending: func() {
-			c.emit(c.steps.received, trace.CP, trace.UICC, "TERMINAL RESPONSE: "+r.String(), len(data))
-		},
+		Sending:  func() { c.emitResponse(c.steps.received, r, len(data)) },
 	}
 }
 
@@ -136,7 +134,7 @@ func (g *Gateway) closeChannel(cmd cat.Command) cat.Answer {
 	}
 	return cat.Answer{
 		Response: cat.Respond(cmd, r),
-		Sending:  func() { c.emit(c.steps.closed, trace.CP, trace.UICC, "TERMINAL RESPONSE: "+r.String(), 0) },
+		Sending:  func() { c.emitResponse(c.steps.closed, r, 0) },
 		Sent: func() { // not before: a channel that is not in the table any more is nobody's to end
 			g.channels[c.id] = nil
 			c.hangUp()

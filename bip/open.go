@@ -149,9 +149,7 @@ func (c *channel) opened(cmd cat.Command, o *cat.OpenChannel, more ...cat.TLV) c
 func (c *channel) answerOpen(cmd cat.Command, r cat.Result, objects []cat.TLV) cat.Answer {
 	return cat.Answer{
 		Response: cat.Respond(cmd, r, objects...),
-		Sending: func() {
-			c.emit(c.steps.answered, trace.CP, trace.UICC, "TERMINAL RESPONSE: "+r.String(), 0)
-		},
+		Sending:  func() { c.emitResponse(c.steps.answered, r, 0) },
 	}
 }
 

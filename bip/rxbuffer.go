@@ -85,7 +85,7 @@ func (b *rxBuffer) read(p []byte) (n, left int) {
 			b.start = 0
 		}
 	}
-	if n > 0 {
+	if n > 0 && 2*b.n <= len(b.buf) { // not for every few octets: a reader that waits costs a wake-up and a system call
 		b.signalRoom()
 	}
 	return n, b.n

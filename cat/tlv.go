@@ -25,7 +25,7 @@ var (
 
 // ParseTLVs splits b into its data objects, in order. The values share b's memory.
 func ParseTLVs(b []byte) ([]TLV, error) {
-	var tlvs []TLV
+	tlvs := make([]TLV, 0, 4) // commands of a transfer have no more
 	for len(b) > 0 {
 		t, rest, err := parseTLV(b)
 		if err != nil {
