@@ -12,6 +12,7 @@ const (
 	ResultOK                   GeneralResult = 0x00 // performed successfully
 	ResultPartialComprehension GeneralResult = 0x01
 	ResultMissingInformation   GeneralResult = 0x02
+	ResultIconNotShown         GeneralResult = 0x04 // performed, but the requested icon could not be shown
 	ResultModified             GeneralResult = 0x07 // performed with modification
 	ResultTerminalUnable       GeneralResult = 0x20 // + info: terminal currently unable to process the command
 	ResultNetworkUnable        GeneralResult = 0x21 // + info: network currently unable to process the command
@@ -78,6 +79,8 @@ func (r Result) String() string {
 		name = "performed with partial comprehension"
 	case ResultMissingInformation:
 		name = "performed with missing information"
+	case ResultIconNotShown:
+		name = "performed without the icon"
 	case ResultModified:
 		name = "performed with modification"
 	case ResultTerminalUnable:

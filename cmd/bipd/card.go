@@ -36,6 +36,7 @@ func (d *terminal) add(c *config.Bipd, card config.Card, log *slog.Logger, strea
 		Name: card.Name, Reader: reader, PIN: card.PIN, LocalInfo: c.Terminal.LocalInfo(),
 		PollInterval: time.Duration(c.Terminal.PollInterval), BufferLimit: c.Terminal.BufferLimit,
 		ConnectTimeout: time.Duration(c.Terminal.ConnectTimeout), SendTimeout: time.Duration(c.Terminal.SendTimeout),
+		ShowTexts: c.Terminal.DisplayText, AllowAPDU: c.Control.AllowAPDU, SendSMS: smsSender(c.SMS),
 		Rules: rules, Interface: c.Kernel.Interface, DNS: c.Kernel.DNS, Policy: policy, Log: log, Trace: stream,
 	}
 	if card.Line != nil {

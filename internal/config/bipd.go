@@ -15,26 +15,29 @@ import (
 	"bipd/bip"
 	"bipd/cat"
 	"bipd/egress"
+	"bipd/internal/sms"
 	"bipd/trace"
 )
 
 // Bipd is bipd.toml.
 type Bipd struct {
-	Log      Log      `toml:"log"`
-	Control  Control  `toml:"control"`
-	Terminal Terminal `toml:"terminal"`
-	Cards    []Card   `toml:"card"`
-	Routes   []Route  `toml:"route"`
-	Kernel   Kernel   `toml:"kernel"`
-	Egress   Egress   `toml:"egress"`
+	Log      Log         `toml:"log"`
+	Control  CardControl `toml:"control"`
+	Terminal Terminal    `toml:"terminal"`
+	SMS      SMS         `toml:"sms"`
+	Cards    []Card      `toml:"card"`
+	Routes   []Route     `toml:"route"`
+	Kernel   Kernel      `toml:"kernel"`
+	Egress   Egress      `toml:"egress"`
 }
 
 // Terminal is what the cards hear of the terminal, and its limits.
 type Terminal struct {
-	IMEI           string   `toml:"imei"`     // 15 digits
-	IMEISV         string   `toml:"imeisv"`   // 16 digits
-	Location       string   `toml:"location"` // hex: MCC and MNC, LAC or TAC, cell identity
-	Language       string   `toml:"language"` // two letters
+	IMEI           string   `toml:"imei"`         // 15 digits
+	IMEISV         string   `toml:"imeisv"`       // 16 digits
+	Location       string   `toml:"location"`     // hex: MCC and MNC, LAC or TAC, cell identity
+	Language       string   `toml:"language"`     // two letters
+	DisplayText    bool     `toml:"display_text"` // a text in log and trace counts as shown
 	PollInterval   Duration `toml:"poll_interval"`
 	BufferLimit    int      `toml:"buffer_limit"` // octets
 	ConnectTimeout Duration `toml:"connect_timeout"`
@@ -85,7 +88,8 @@ type Egress struct {
 func LoadBipd(file string) (*Bipd, error) {
 	c := &Bipd{
 		Log:     Log{"info", "text"},
-		Control: Control{"/run/bipd/bipd.sock"},
+		Control: CardControl{Socket: "/run/bipd/bipd.sock"},
+		SMS:     SMS{HookTimeout: Duration(sms.DefaultHookTimeout)},
 		Terminal: Terminal{
 			IMEI: "001010123456788", Language: "en", PollInterval: Duration(30 * time.Second), BufferLimit: 16384,
 			ConnectTimeout: Duration(30 * time.Second), SendTimeout: Duration(10 * time.Second),
@@ -101,7 +105,7 @@ func LoadBipd(file string) (*Bipd, error) {
 }
 
 func (c *Bipd) check() error {
-	errs := []error{c.Log.check(), c.Terminal.check()}
+	errs := []error{c.Log.check(), c.Terminal.check(), c.SMS.check()}
 	if len(c.Cards) == 0 {
 		errs = append(errs, errors.New("no [[card]]: there is nothing to serve"))
 	}

@@ -1,9 +1,17 @@
 // Package control is the socket on which bipctl asks a daemon: HTTP with JSON over a unix socket, so that curl and every
-// other HTTP client can ask too. It only tells; it changes nothing.
+// other HTTP client can ask too.
 //
-//	GET /v1/cards      []Card
-//	GET /v1/channels   []Channel
-//	GET /v1/events     the trace events from now on, one JSON object a line, until the client closes
+//	GET  /v1/cards                []Card
+//	GET  /v1/channels             []Channel
+//	GET  /v1/events               the trace events from now on, one JSON object a line, until the client closes
+//	GET  /v1/cards/<name>/menu    Menu
+//	POST /v1/cards/<name>/menu    Selection -> Reply
+//	POST /v1/cards/<name>/sms-pp  SMS -> Reply
+//	POST /v1/cards/<name>/event   CardEvent -> Reply
+//	POST /v1/cards/<name>/apdu    APDU -> Reply, where the configuration allows it
+//
+// The POST requests act on a card, at a daemon that has cards. What guards them is the socket's mode: 0660, so that only the
+// daemon's user and group may ask. A failure is answered by an HTTP status and {"error": "..."}.
 package control
 
 import (
@@ -63,6 +71,9 @@ func Serve(ctx context.Context, path string, src Source, stream *trace.Stream) e
 	mux.HandleFunc("GET /v1/cards", func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, src.Cards()) })
 	mux.HandleFunc("GET /v1/channels", func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, src.Channels()) })
 	mux.HandleFunc("GET /v1/events", func(w http.ResponseWriter, r *http.Request) { writeEvents(w, r, stream) })
+	if op, ok := src.(Operator); ok {
+		serveOperator(mux, op)
+	}
 	srv := &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second, BaseContext: func(net.Listener) context.Context { return ctx }}
 	stop := context.AfterFunc(ctx, func() { srv.Close() })
 	defer stop()

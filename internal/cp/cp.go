@@ -26,6 +26,10 @@ type Config struct {
 	Reader    uicc.Reader
 	PIN       string         // empty = none is tried; never logged
 	LocalInfo *cat.LocalInfo // nil: PROVIDE LOCAL INFORMATION is not offered
+	ShowTexts bool           // a text that the card wants shown counts as shown in log and trace
+	AllowAPDU bool           // Transmit may send what the operator likes
+	// SendSMS sends a short message of the card; nil: SEND SHORT MESSAGE is not offered.
+	SendSMS func(context.Context, cat.ShortMessage) error
 
 	PollInterval   time.Duration
 	BufferLimit    int // octets
@@ -55,6 +59,7 @@ type CP struct {
 	atr      []byte
 	session  *cat.Session // nil between sessions
 	gateway  *bip.Gateway
+	ui       *cat.UserInterface
 	channels []control.Channel // of the session, as they were last told
 }
 
@@ -91,6 +96,9 @@ func (c *CP) logUnsolicited(code string) {
 		c.log.Info("the AP's network has changed", "up", v.Up, "access", v.Access, "interface", v.Interface)
 	}
 }
+
+// Name is the card's.
+func (c *CP) Name() string { return c.cfg.Name }
 
 // Run serves the reader, and keeps the line up, until ctx ends or the reader is gone for good.
 func (c *CP) Run(ctx context.Context) error {
@@ -222,17 +230,14 @@ func (c *CP) runSession(ctx context.Context) error {
 	}
 	defer card.Close()
 	session := cat.NewSession(uicc.Settle(card, c.tap), cat.Config{
-		Name: c.cfg.Name, PIN: c.cfg.PIN, PollInterval: c.cfg.PollInterval, Log: c.cfg.Log, Trace: c.cfg.Trace,
+		Name: c.cfg.Name, PIN: c.cfg.PIN, PollInterval: c.cfg.PollInterval, AllowAPDU: c.cfg.AllowAPDU, Log: c.cfg.Log, Trace: c.cfg.Trace,
 	})
 	gateway := bip.New(session, bip.Config{
 		Card: c.cfg.Name, Router: c.routes(), BufferLimit: c.cfg.BufferLimit,
 		ConnectTimeout: c.cfg.ConnectTimeout, SendTimeout: c.cfg.SendTimeout, Log: c.cfg.Log, Trace: c.cfg.Trace,
 	})
 	gateway.Register(session)
-	if c.cfg.LocalInfo != nil {
-		session.Handle(c.cfg.LocalInfo, cat.TypeProvideLocalInformation)
-	}
-	c.setServing(card.ATR(), session, gateway)
+	c.setServing(card.ATR(), session, gateway, c.register(session))
 	defer gateway.Close()
 	return session.Run(ctx)
 }
@@ -251,11 +256,11 @@ func (c *CP) routes() *bip.Table {
 func (c *CP) setState(state string, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.state, c.err, c.atr, c.session, c.gateway, c.channels = state, err, nil, nil, nil, nil
+	c.state, c.err, c.atr, c.session, c.gateway, c.ui, c.channels = state, err, nil, nil, nil, nil, nil
 }
 
-func (c *CP) setServing(atr []byte, s *cat.Session, g *bip.Gateway) {
+func (c *CP) setServing(atr []byte, s *cat.Session, g *bip.Gateway, ui *cat.UserInterface) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.state, c.err, c.atr, c.session, c.gateway, c.channels = "serving", nil, atr, s, g, nil
+	c.state, c.err, c.atr, c.session, c.gateway, c.ui, c.channels = "serving", nil, atr, s, g, ui, nil
 }
