@@ -201,7 +201,6 @@ func (c *Client) release() { <-c.turn }
 // transact sends one line and waits for its final result code.
 func (c *Client) transact(ctx context.Context, p *pending, line string) error {
 	c.expect(p)
-	defer c.expect(nil)
 	c.unsure.Store(true)
 	if err := c.write(ctx, line+"\r", line); err != nil {
 		c.gaveUp()
@@ -225,8 +224,11 @@ func (c *Client) transact(ctx context.Context, p *pending, line string) error {
 	}
 }
 
-// gaveUp notes that an answer is due.
-func (c *Client) gaveUp() { c.due.CompareAndSwap(0, time.Now().UnixNano()) }
+// gaveUp notes that an answer is due. Until the line is made sure of, its information lines are stale, not unsolicited.
+func (c *Client) gaveUp() {
+	c.due.CompareAndSwap(0, time.Now().UnixNano())
+	c.expect(&pending{name: c.name, answer: c.answer, final: make(chan outcome, 1), sync: true})
+}
 
 // finish takes the final result code.
 func (c *Client) finish(p *pending, out outcome) error {
@@ -246,7 +248,6 @@ func (c *Client) sync(ctx context.Context) (err error) {
 	}()
 	p := &pending{name: c.name, answer: c.answer, final: make(chan outcome, 1), sync: true}
 	c.expect(p)
-	defer c.expect(nil)
 	c.unsure.Store(true)
 	for wait, heard := syncFirst, false; !heard; wait = min(2*wait, syncLast) {
 		if err := c.write(ctx, "\x18\rAT\r", "AT"); err != nil {
@@ -261,6 +262,7 @@ func (c *Client) sync(ctx context.Context) (err error) {
 			return err
 		}
 	}
+	c.expect(nil)
 	c.unsure.Store(false)
 	return nil
 }
