@@ -16,10 +16,12 @@ type Request struct {
 	Bearer            cat.BearerDescription
 	NetworkAccessName string // access point name; empty = none named
 	Login, Password   *cat.Text
-	Network           string // "tcp" or "udp"; empty in a DNS server address request
-	Remote            netip.AddrPort
-	Local             netip.Addr // the zero Addr: any
-	Buffer            int        // octets granted for each direction
+	Network           string         // "tcp" or "udp"; empty in a DNS server address request
+	Remote            netip.AddrPort // of a channel that listens: the port alone
+	Listen            bool           // UICC server mode
+	OnTerminal        bool           // the far end is an application on the terminal (UICC client, local)
+	Local             netip.Addr     // the zero Addr: any
+	Buffer            int            // octets granted for each direction
 }
 
 // Bearer makes the connections of channels.

@@ -165,7 +165,7 @@ func TestPolicyDenies(t *testing.T) {
 func TestTransportNotOffered(t *testing.T) {
 	srv := tcpServer(t, echo)
 	run(t, options{router: kernel(nil), applets: applets(func(a *app) {
-		for _, p := range []cat.TransportProtocol{cat.TCPServer, cat.UDPClientLocal, cat.TCPClientLocal, cat.DirectChannel, 0x7F, 0x00} {
+		for _, p := range []cat.TransportProtocol{cat.TCPServer, cat.DirectChannel, 0x7F, 0x00} {
 			o := openBody("tcp", srv)
 			o.Transport.Protocol = p
 			a.refusedOpen(o, cat.OpenImmediate, 0x3A, 0x06)

@@ -17,6 +17,7 @@ import (
 //
 //	opening -> up -> dropped               immediate and background links
 //	onDemand -> opening -> up -> dropped   the link is made at the first SEND DATA
+//	listening                              UICC server mode: see listener
 //	named                                  answered a DNS server address request: it has no link
 type state int
 
@@ -25,11 +26,12 @@ const (
 	onDemand              // open to the card, not connected yet
 	up                    // connected; after the far end's end of data until the card has read all
 	dropped               // the far end or the network ended it, and nothing is left to read
+	listening
 	named
 )
 
 func (s state) String() string {
-	return [...]string{"opening", "on demand", "established", "dropped", "no link"}[s]
+	return [...]string{"opening", "on demand", "established", "dropped", "listening", "no link"}[s]
 }
 
 // channel is an open channel. Its state and flags belong to the card's goroutine; what its reader and writer use is set
@@ -44,6 +46,9 @@ type channel struct {
 	cancel context.CancelFunc
 	since  time.Time
 	tx     *txBuffer
+
+	listener *listener // in state listening
+	server   *channel  // of a client in UICC server mode: the listening channel
 
 	conn       net.Conn // from up on
 	rx         *rxBuffer
@@ -62,6 +67,8 @@ func (c *channel) status() cat.ChannelStatus {
 	switch c.state {
 	case up, named:
 		s.Link = cat.LinkEstablished
+	case listening:
+		s.Link = cat.LinkListen
 	case dropped:
 		s.Info = cat.StatusDropped
 	}
@@ -150,6 +157,10 @@ func (c *channel) checkLink() {
 		return
 	}
 	c.g.log.Info("link dropped", "channel", c.id, "remote", c.req.Remote, "error", err)
+	if c.server != nil {
+		c.clientGone()
+		return
+	}
 	if err != nil {
 		c.drop()
 		return
@@ -174,6 +185,9 @@ func (c *channel) markDropped() { c.state, c.downDue, c.upDue = dropped, true, f
 // abort ends the connection at once.
 func (c *channel) abort() {
 	c.cancel()
+	if c.listener != nil {
+		c.listener.Close()
+	}
 	if conn := c.conn; conn != nil {
 		c.g.running.Go(func() { conn.Close() })
 	}

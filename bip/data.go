@@ -51,7 +51,7 @@ func (g *Gateway) send(cmd cat.Command, c *channel, data []byte) cat.Answer {
 // linkGone reports whether nothing can be sent any more.
 func (c *channel) linkGone() bool {
 	if c.state != up {
-		return c.state == dropped || c.state == named
+		return c.state == dropped || c.state == listening || c.state == named
 	}
 	ended, _, _ := c.rx.finished()
 	return ended || c.tx.broken.Load()
@@ -93,7 +93,7 @@ func (g *Gateway) receiveData(cmd cat.Command, want int) cat.Answer {
 		return *refused
 	}
 	c.emit(c.steps.receive, trace.UICC, trace.CP, "FETCH: RECEIVE DATA", 0)
-	if c.state == dropped || c.state == named {
+	if c.state == dropped || c.state == listening || c.state == named {
 		return c.answerReceive(cmd, bipError(cat.BIPChannelClosed), nil, 0)
 	}
 	n, left := 0, 0
@@ -136,6 +136,10 @@ func (g *Gateway) closeChannel(cmd cat.Command) cat.Answer {
 		Response: cat.Respond(cmd, r),
 		Sending:  func() { c.emitResponse(c.steps.closed, r, 0) },
 		Sent: func() { // not before: a channel that is not in the table any more is nobody's to end
+			if c.server != nil || c.state == listening {
+				c.closeServer(cmd.Details.Qualifier&cat.CloseUpkeep != 0)
+				return
+			}
 			g.channels[c.id] = nil
 			c.hangUp()
 		},

@@ -22,6 +22,7 @@ type Session interface {
 type Config struct {
 	Card           string // name, in logs and traces
 	Router         Router
+	Listen         bool          // offer UICC server mode; the router's bearers for it must be Listeners
 	BufferLimit    int           // octets, the most that is granted for each direction; 0 = 16384
 	ConnectTimeout time.Duration // 0 = 30 s
 	SendTimeout    time.Duration // how long SEND DATA waits for the far end to take what was sent before; 0 = 10 s
@@ -82,11 +83,15 @@ func (g *Gateway) wake() { g.session.Wake() }
 
 // Facilities are the bits of the TERMINAL PROFILE that the gateway makes true.
 func (g *Gateway) Facilities() []cat.Facility {
-	return append(cat.FacilityChannels(cat.MaxChannels),
+	f := append(cat.FacilityChannels(cat.MaxChannels),
 		cat.FacilityDataAvailable, cat.FacilityChannelStatus,
 		cat.FacilityOpenChannel, cat.FacilityCloseChannel, cat.FacilityReceiveData, cat.FacilitySendData, cat.FacilityGetChannelStatus,
 		cat.FacilityGPRS, cat.FacilityEUTRAN, cat.FacilityHSDPA, cat.FacilityUTRANExtended, cat.FacilityWLANBearer,
-		cat.FacilityTCPClient, cat.FacilityUDPClient, cat.FacilityDNSRequest)
+		cat.FacilityTCPClient, cat.FacilityUDPClient, cat.FacilityTCPClientLocal, cat.FacilityUDPClientLocal, cat.FacilityDNSRequest)
+	if g.cfg.Listen {
+		f = append(f, cat.FacilityTCPServer)
+	}
+	return f
 }
 
 // Handle answers the five channel commands.
@@ -117,6 +122,9 @@ func (g *Gateway) CardReset() {
 		if c != nil {
 			c.logClosed()
 			c.abort()
+			if c.server != nil {
+				c.server.abort()
+			}
 		}
 		g.channels[id], g.opened[id] = nil, false
 	}
@@ -143,6 +151,12 @@ func (g *Gateway) NextEvent() (cat.Due, bool) {
 
 func (c *channel) nextEvent() (cat.Due, bool) {
 	switch {
+	case c.upDue && c.state == listening:
+		return cat.Due{
+			Envelope: cat.ChannelStatusEvent(c.status()),
+			Sending:  func() { c.emit("", trace.CP, trace.UICC, "ENVELOPE: Channel status, listening", 0) },
+			Taken:    func() { c.upDue = false },
+		}, true
 	case c.upDue:
 		return cat.Due{
 			Envelope: cat.ChannelStatusEvent(c.status()),

@@ -26,6 +26,8 @@ type KernelBearer struct {
 	Policy func(card, network string, dst netip.AddrPort) error
 	// Interface, where it is set, is the network interface that all connections are bound to.
 	Interface string
+	// ListenOn, where it is valid, is the address on which UICC server mode listens; else that mode is refused.
+	ListenOn netip.Addr
 	// DNS names the servers where Network names none.
 	DNS   []netip.Addr
 	Trace *trace.Stream // may be nil
@@ -46,9 +48,18 @@ func (b *KernelBearer) DNSServers(ctx context.Context, r Request) ([]netip.Addr,
 	return a.DNS, err
 }
 
-// Prepare asks for the network parameters.
+// Listen listens on the port that the card wants.
+func (b *KernelBearer) Listen(ctx context.Context, r Request) (net.Listener, error) {
+	if !b.ListenOn.IsValid() {
+		return nil, &Error{CauseTransport, errors.New("UICC server mode is switched off")}
+	}
+	var l net.ListenConfig
+	return l.Listen(ctx, "tcp", netip.AddrPortFrom(b.ListenOn, r.Remote.Port()).String())
+}
+
+// Prepare asks for the network parameters, unless the far end is on the terminal itself.
 func (b *KernelBearer) Prepare(ctx context.Context, r Request) Dialer {
-	if b.Network == nil {
+	if b.Network == nil || r.OnTerminal {
 		return DialerFunc(func(ctx context.Context) (net.Conn, error) { return b.dial(ctx, r) })
 	}
 	type reply struct {

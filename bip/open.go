@@ -87,10 +87,23 @@ func (g *Gateway) request(cmd cat.Command, o *cat.OpenChannel, id, granted int) 
 		r.Network = "tcp"
 	case cat.UDPClientRemote:
 		r.Network = "udp"
+	case cat.TCPServer:
+		r.Network, r.Listen = "tcp", true
+	case cat.TCPClientLocal:
+		r.Network, r.OnTerminal = "tcp", true
+	case cat.UDPClientLocal:
+		r.Network, r.OnTerminal = "udp", true
 	default:
 		return r, &Error{CauseTransport, fmt.Errorf("%v", o.Transport.Protocol)}
 	}
-	r.Remote = netip.AddrPortFrom(*o.Destination, o.Transport.Port)
+	var destination netip.Addr
+	switch {
+	case r.OnTerminal:
+		destination = netip.AddrFrom4([4]byte{127, 0, 0, 1})
+	case o.Destination != nil && !r.Listen:
+		destination = *o.Destination
+	}
+	r.Remote = netip.AddrPortFrom(destination, o.Transport.Port)
 	return r, nil
 }
 
@@ -113,6 +126,8 @@ func (g *Gateway) open(cmd cat.Command, o *cat.OpenChannel, c *channel) cat.Answ
 	switch {
 	case q&cat.OpenDNSRequest != 0:
 		return g.openForDNS(cmd, o, c)
+	case c.req.Listen:
+		return g.listen(cmd, o, c)
 	case q&cat.OpenBackground != 0:
 		g.take(c)
 		d := c.bearer.Prepare(c.ctx, c.req)

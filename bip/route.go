@@ -36,9 +36,18 @@ type Table struct {
 	Method2 Bearer // nil: no AP is configured
 }
 
-// Route finds the bearer. Without an AP, what would take method 2 has no network; circuit switched and local bearers are not built.
+// Route finds the bearer. UICC server mode and clients of the terminal's own applications need no network beyond the CP, so they
+// take method 1. Without an AP, what would take method 2 has no network; circuit switched and local bearers are not built.
 func (t *Table) Route(req Request) (Bearer, error) {
-	if !built(req.Bearer.Type) {
+	switch {
+	case req.Listen:
+		if _, ok := t.Method1.(Listener); !ok {
+			return nil, &Error{CauseTransport, fmt.Errorf("UICC server mode")}
+		}
+		return t.Method1, nil
+	case req.OnTerminal:
+		return t.Method1, nil
+	case !built(req.Bearer.Type):
 		return nil, &Error{CauseBearer, fmt.Errorf("%v", req.Bearer.Type)}
 	}
 	switch t.method(req) {

@@ -79,7 +79,7 @@ func TestNoCredentials(t *testing.T) {
 		a.close(id)
 		a.refusedOpen(with(openBody("tcp", nobody)), cat.OpenImmediate, 0x3A, 0x00)
 		local := with(openBody("tcp", srv))
-		local.Transport.Protocol = cat.TCPClientLocal
+		local.Transport.Protocol = cat.DirectChannel
 		a.refusedOpen(local, cat.OpenImmediate, 0x3A, 0x06)
 		lacking := with(openBody("tcp", srv))
 		lacking.Destination = nil

@@ -104,9 +104,9 @@ func (o *OpenChannel) setObject(t TLV, before []TLV) (bool, error) {
 }
 
 func (o *OpenChannel) check(qualifier byte) error {
-	server := o.Transport != nil && o.Transport.Protocol == TCPServer
+	local := o.Transport != nil && o.Transport.Protocol >= TCPServer && o.Transport.Protocol <= TCPClientLocal
 	switch {
-	case o.Bearer == nil && !server:
+	case o.Bearer == nil && !local:
 		return valuesMissing("no bearer description")
 	case !o.hasBufferSize:
 		return valuesMissing("no buffer size")

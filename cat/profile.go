@@ -39,6 +39,9 @@ var (
 	FacilityNoDisplay            = Facility{14, 6}
 	FacilityNoKeypad             = Facility{14, 7}
 	FacilityTCPClient            = Facility{17, 1}
+	FacilityTCPServer            = Facility{17, 3}
+	FacilityTCPClientLocal       = Facility{17, 4}
+	FacilityUDPClientLocal       = Facility{17, 5}
 	FacilityUDPClient            = Facility{17, 2}
 	FacilityEUTRAN               = Facility{17, 7}
 	FacilityHSDPA                = Facility{17, 8}
