@@ -1,4 +1,4 @@
-// Command bipctl is the operator's command: it shows what bipd and apd do, and runs the demonstration.
+// Command bipctl is the operator's command: it shows what bipd and apd do, acts on cards, and runs the demonstration.
 package main
 
 import (
@@ -26,9 +26,10 @@ func main() {
 func command() *cobra.Command {
 	root := &cobra.Command{
 		Use:          "bipctl",
-		Short:        "Show what bipd and apd do, and run the demonstration",
+		Short:        "Show what bipd and apd do, act on cards, and run the demonstration",
 		SilenceUsage: true, SilenceErrors: true,
 	}
-	root.AddCommand(cardsCommand(), channelsCommand(), traceCommand(), demoCommand())
+	root.AddCommand(cardsCommand(), channelsCommand(), traceCommand(), watchCommand(), menuCommand(), smsppCommand(), eventCommand(), apduCommand(),
+		demoCommand())
 	return root
 }

@@ -16,8 +16,10 @@ import (
 
 type source struct{}
 
-func (source) Cards() []Card       { return []Card{{Name: "card0", State: "serving", Line: "AT"}} }
-func (source) Channels() []Channel { return []Channel{{Card: "card0", Channel: 1, Remote: "192.0.2.1:443"}} }
+func (source) Cards() []Card { return []Card{{Name: "card0", State: "serving", Line: "AT"}} }
+func (source) Channels() []Channel {
+	return []Channel{{Card: "card0", Channel: 1, Remote: "192.0.2.1:443"}}
+}
 
 // serve runs a server until the test ends and returns its socket.
 func serve(t *testing.T, stream *trace.Stream) string {
