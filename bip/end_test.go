@@ -86,7 +86,7 @@ func TestFarEndResets(t *testing.T) {
 // TestSendAfterReset has SEND DATA never succeed for data that are known to be lost, also while the reader does not know
 // of the end because the card leaves its buffer full.
 func TestSendAfterReset(t *testing.T) {
-	reset, conns := make(chan struct{}), make(chan *watched, 1)
+	reset, written := make(chan struct{}), make(chan struct{}, 100)
 	srv := tcpServer(t, func(c *net.TCPConn) {
 		c.Write(ramp(0, 100))
 		<-reset
@@ -97,10 +97,7 @@ func TestSendAfterReset(t *testing.T) {
 		if err != nil {
 			return nil, err
 		}
-		w := &failedWrites{watch(c), make(chan struct{}, 100)}
-		conns <- w.watched
-		written = w.failed
-		return w, nil
+		return &failedWrites{watch(c), written}, nil
 	}}
 	stream, arrived := newArrivals()
 	polls := newStatusTap()
@@ -132,9 +129,7 @@ func TestSendAfterReset(t *testing.T) {
 	})})
 }
 
-// written tells of the failed writes of the connection of TestSendAfterReset.
-var written chan struct{}
-
+// failedWrites tells of each write that fails.
 type failedWrites struct {
 	*watched
 	failed chan struct{}

@@ -38,10 +38,7 @@ func (s *script) next() byte {
 }
 
 // scripted is a network that does what its script says. Each connection brings the ramp from its beginning.
-type scripted struct {
-	*script
-	udp bool
-}
+type scripted struct{ *script }
 
 func (n *scripted) Dial(ctx context.Context, r bip.Request) (net.Conn, error) {
 	switch n.next() % 8 {
@@ -232,7 +229,7 @@ func FuzzGateway(f *testing.F) {
 		if len(commands) > 256 || len(network) > 1024 {
 			return
 		}
-		net := &scripted{script: &script{b: network}}
+		net := &scripted{&script{b: network}}
 		router := &bearer{dial: net.Dial, dns: func(context.Context, bip.Request) ([]netip.Addr, error) {
 			if net.next()%2 == 0 {
 				return nil, errors.New("no server")
