@@ -19,9 +19,6 @@ import (
 	"bipd/trace"
 )
 
-// polledOften is for cards that wait for something outside: they hear of the rest at the next poll.
-var polledOften = map[string]string{"bipd.toml": "[terminal]\npoll_interval = \"1s\"\n"}
-
 const (
 	streamPort = 7001 // sends octets without end
 	resetPort  = 7002 // sends resetAfter octets, and RST once the card has read enough
@@ -103,7 +100,7 @@ func (s *stand) toldDropped() {
 
 func TestServerResets(t *testing.T) {
 	needNamespaces(t)
-	eachMethod(t, polledOften, func(s *stand) {
+	eachMethod(t, nil, func(s *stand) {
 		reset := make(chan struct{})
 		s.serve(wordPort, repeatWord)
 		s.serve(resetPort, func(c *net.TCPConn) {
@@ -132,7 +129,7 @@ func TestServerResets(t *testing.T) {
 func TestApdKilled(t *testing.T) {
 	t.Parallel()
 	needNamespaces(t)
-	s := newStand(t, trace.Method2, polledOften)
+	s := newStand(t, trace.Method2, nil)
 	s.serveStream()
 	s.serve(wordPort, repeatWord)
 	err := s.use(func(ctx context.Context, tk *softuicc.Toolkit) error {
@@ -161,7 +158,7 @@ func TestApdKilled(t *testing.T) {
 // bipd ends in order in the middle of a download, the server's connection ends with it, and the next bipd serves.
 func TestBipdTerminated(t *testing.T) {
 	needNamespaces(t)
-	eachMethod(t, polledOften, func(s *stand) {
+	eachMethod(t, nil, func(s *stand) {
 		server := s.serveStream()
 		s.serve(wordPort, repeatWord)
 		var asked time.Time

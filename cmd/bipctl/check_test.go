@@ -32,7 +32,7 @@ func TestCheck(t *testing.T) {
 		}
 	}
 	for _, tc := range []struct{ program, file, add, key string }{
-		{"bipd", "bipd.toml", "[terminal]\ncolour = 1\n", "terminal.colour"},
+		{"bipd", "bipd.toml", "colour = 1\n", "terminal.colour"},
 		{"apd", "apd.toml", "[proxy]\nshape = \"x\"\n", "proxy.shape"},
 		{"apd", "profiles.toml", "pasword = \"also not to be seen\"\n", "profile.pasword"},
 	} {

@@ -112,7 +112,8 @@ type terminalProcess struct {
 	cp, ap   *process
 }
 
-// The configurations are what an operator would write, with other paths.
+// The configurations are what an operator would write, with other paths. A card cannot begin to speak, so one that thinks
+// longer than it may hold its answer back waits for the next poll: on a slow machine that must not be the usual 30 s.
 const (
 	bipdConfig = `[log]
 level = "debug"
@@ -125,6 +126,8 @@ reader = "vpcd:unix:DIR/card0.sock"
 path = "DIR/line0"
 multiplexer = true
 keep_alive = "5s"
+[terminal]
+poll_interval = "1s"
 `
 	apdConfig = `profiles = "DIR/profiles.toml"
 [log]

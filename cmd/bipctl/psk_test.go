@@ -47,7 +47,7 @@ func TestPSK(t *testing.T) {
 	needNamespaces(t)
 	openssl, err := exec.LookPath("openssl")
 	need(t, openssl, err)
-	eachMethod(t, map[string]string{"bipd.toml": "[terminal]\npoll_interval = \"1s\"\n"}, func(s *stand) {
+	eachMethod(t, nil, func(s *stand) {
 		for i, c := range []pskCase{
 			{ciphers: "PSK-AES128-CBC-SHA256", suite: 0x00AE},
 			{ciphers: "PSK-NULL-SHA256:@SECLEVEL=0", suite: 0x00B0},

@@ -99,16 +99,16 @@ func repeatWord(c *net.TCPConn) {
 
 const wordPort = 7000
 
-// Timeouts that a test can wait for; the CP waits for its AP longer than that for the server.
-const shortTimeouts = "[terminal]\npoll_interval = \"1s\"\nconnect_timeout = \"CP\"\n"
-
+// refusalConfigs has timeouts that a test can wait for; the CP waits for its AP longer than that does for the server.
 func refusalConfigs(method trace.Method, rule string) map[string]string {
-	cp := "1s"
+	cp := 1
 	if method == trace.Method2 {
-		cp = "5s"
+		cp = 5
 	}
-	bipd := strings.Replace(shortTimeouts, "CP", cp, 1)
-	return map[string]string{"bipd.toml": bipd + rule, "apd.toml": "[proxy]\nconnect_timeout = \"1s\"\n" + rule}
+	return map[string]string{
+		"bipd.toml": fmt.Sprintf("connect_timeout = \"%ds\"\n%s", cp, rule), // the file ends in [terminal]
+		"apd.toml":  "[proxy]\nconnect_timeout = \"1s\"\n" + rule,
+	}
 }
 
 const denyRule = "[[egress.rule]]\naction = \"deny\"\nprefix = [\"203.0.113.80\"]\nports = [\"7070-7079\"]\n"

@@ -18,7 +18,7 @@ import (
 // What bipctl shows of a download under way.
 func TestShow(t *testing.T) {
 	needNamespaces(t)
-	eachMethod(t, polledOften, func(s *stand) {
+	eachMethod(t, nil, func(s *stand) {
 		s.serveStream()
 		socket := s.term.sockets()[0]
 		err := s.use(func(ctx context.Context, tk *softuicc.Toolkit) error {
