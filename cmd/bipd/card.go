@@ -4,7 +4,6 @@ import (
 	"context"
 	"io"
 	"log/slog"
-	"strings"
 	"time"
 
 	"bipd/egress"
@@ -13,17 +12,15 @@ import (
 	"bipd/ptylink"
 	"bipd/ptylink/mux"
 	"bipd/trace"
-	"bipd/uicc"
-	"bipd/uicc/pcsc"
-	"bipd/uicc/vpcd"
 )
 
 // add puts together what one card needs: its reader, its line to the AP, its policy.
 func (d *terminal) add(c *config.Bipd, card config.Card, log *slog.Logger, stream *trace.Stream) (*cp.CP, error) {
-	reader, err := d.openReader(card, log)
+	reader, closeReader, err := cp.OpenReader(card.Reader, log)
 	if err != nil {
 		return nil, err
 	}
+	d.closers = append(d.closers, closeReader)
 	policy, err := egress.New(c.Egress.Rules, egress.HostAddrs)
 	if err != nil {
 		return nil, err
@@ -47,19 +44,6 @@ func (d *terminal) add(c *config.Bipd, card config.Card, log *slog.Logger, strea
 	unit := cp.New(cfg)
 	d.units = append(d.units, unit)
 	return unit, nil
-}
-
-func (d *terminal) openReader(card config.Card, log *slog.Logger) (uicc.Reader, error) {
-	kind, name, _ := strings.Cut(card.Reader, ":")
-	if kind == "pcsc" {
-		return pcsc.New(name, pcsc.Config{Log: log})
-	}
-	r, err := vpcd.Listen(vpcd.Config{Name: card.Reader, Listen: name, Log: log})
-	if err != nil {
-		return nil, err
-	}
-	d.closers = append(d.closers, r.Close)
-	return r, nil
 }
 
 // lineConfig is the line to the AP over a pseudo terminal, which is made anew each time the line comes up.

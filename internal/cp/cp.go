@@ -36,6 +36,7 @@ type Config struct {
 	ConnectTimeout time.Duration
 	SendTimeout    time.Duration
 
+	Router    bip.Router // nil: the bearers of both methods, by Rules
 	Rules     []bip.Rule
 	Interface string         // of method 1; empty = as the host routes
 	DNS       []netip.Addr   // where the AP names none
@@ -242,7 +243,10 @@ func (c *CP) runSession(ctx context.Context) error {
 	return session.Run(ctx)
 }
 
-func (c *CP) routes() *bip.Table {
+func (c *CP) routes() bip.Router {
+	if c.cfg.Router != nil {
+		return c.cfg.Router
+	}
 	kernel := &bip.KernelBearer{Interface: c.cfg.Interface, DNS: c.cfg.DNS, Policy: c.cfg.Policy.Check, Trace: c.cfg.Trace}
 	t := &bip.Table{Rules: c.cfg.Rules, Method1: kernel}
 	if c.link != nil {
