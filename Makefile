@@ -3,7 +3,7 @@ GO ?= go
 BIN := bin
 export CGO_ENABLED := 0
 
-.PHONY: build demo test race bench fuzz lint setup clean
+.PHONY: build demo test race conformance bench fuzz lint setup clean
 
 build:
 	$(GO) build -trimpath -o $(BIN)/ ./cmd/...
@@ -20,6 +20,13 @@ race: setup
 	CGO_ENABLED=1 $(GO) test -race ./...
 
 # One line for each figure, against plain peers in the same run; BENCH=mux measures those whose name begins so.
+# Plays the conformance vectors and sequences against the terminal, has tshark read every APDU, and prints a table of all
+# cases; its last line is the count.
+conformance: setup
+	@mkdir -p $(BIN)
+	$(GO) test -c -o $(BIN)/conformance.test ./internal/conformance
+	@cd internal/conformance && ../../$(BIN)/conformance.test -table
+
 bench:
 	@$(GO) run ./internal/bench -only '$(BENCH)'
 
