@@ -30,6 +30,6 @@ func command() *cobra.Command {
 		SilenceUsage: true, SilenceErrors: true,
 	}
 	root.AddCommand(cardsCommand(), channelsCommand(), traceCommand(), watchCommand(), menuCommand(), smsppCommand(), eventCommand(), apduCommand(),
-		demoCommand())
+		checkCommand(), demoCommand())
 	return root
 }
