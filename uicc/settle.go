@@ -23,15 +23,15 @@ var ErrEndless = errors.New("uicc: GET RESPONSE does not come to an end")
 // and T=1 do, nothing changes.
 //
 //   - 6Cxx: the command is repeated once with Le = xx. xx may exceed the Le that was asked for; all data passes up.
-//   - 61xx, for class A0 9Fxx and 9Exx: GET RESPONSE in the class of the command, as long as the card says 61xx; the
-//     data is joined. The status word is the last one, so 91xx after GET RESPONSE passes up. Only 9Exx, a failed
+//   - 61xx, for class A0 9Fxx and 9Exx: GET RESPONSE as long as the card says 61xx; the data is joined. Its class is the
+//     interindustry class of the command's logical channel (TS 102 221 table 10.5); for class A0 it is A0. The status word is the last one, so 91xx after GET RESPONSE passes up. Only 9Exx, a failed
 //     download, stays.
 //   - 62xx, 63xx without data after a command of case 4: the data is fetched by GET RESPONSE with Le = 00, which the
 //     card corrects by 6Cxx (clause 7.3.1.1.4). The warning stays the status word, unless 91xx follows; where the
 //     card has no data, the warning alone passes up.
 //
-// A card that refuses GET RESPONSE in a class of its own (80 to EF) with 6E00 is asked again in the interindustry
-// class of the same logical channel, to which the specification assigns it (TS 102 221 table 10.5).
+// A card that refuses GET RESPONSE in the interindustry class with 6E00, after a command of a class of its own (80 to EF), is asked
+// again in that class.
 //
 // Transmit returns an error that wraps ErrCommand, and sends nothing, where the command APDU is none of the short form.
 // Errors of raw pass through.
@@ -84,13 +84,17 @@ func isProactive(sw StatusWord) bool {
 
 // response fetches by GET RESPONSE, n bytes first and then what the card announces, until it announces no more.
 func (s *settled) response(ctx context.Context, cla byte, n int) (data []byte, sw StatusWord, err error) {
+	own := cla
+	if base, ok := interindustry(cla); ok {
+		cla = base
+	}
 	for range maxGetResponse {
 		part, sw, err := s.corrected(ctx, GetResponse(cla, n))
 		if err != nil {
 			return nil, 0, err
 		}
-		if base, ok := interindustry(cla); ok && sw == SWClassNotSupported && len(data) == 0 {
-			cla = base
+		if cla != own && sw == SWClassNotSupported && len(data) == 0 {
+			cla = own
 			continue
 		}
 		data = append(data, part...)
