@@ -50,7 +50,9 @@ func TestSendEnvelope(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		card := newTestCard(t)
 		answer := []byte{0xAB, 0xCD, 0x90, 0x00}
-		card.hook = func(_ int, c uicc.Command) ([]byte, error, bool) { return bytes.Clone(answer), nil, c.INS == insEnvelope }
+		card.hook = func(_ int, c uicc.Command) ([]byte, error, bool) {
+			return bytes.Clone(answer), nil, c.INS == insEnvelope
+		}
 		b := runSession(t, card, Config{})
 		if w := taken(t, b.envelope(t.Context(), testSMS)); w.sw != uicc.SWOK || !bytes.Equal(w.data, answer[:2]) || w.err != nil {
 			t.Errorf("%v %X %v", w.sw, w.data, w.err)

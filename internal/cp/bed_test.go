@@ -64,6 +64,7 @@ type bed struct {
 type options struct {
 	applets  []softuicc.Applet
 	quirks   softuicc.Quirks
+	smsReply []byte      // the card's response data to an SMS-PP download
 	reader   uicc.Reader // nil: one into which the card is put as soon as the line is up
 	cp       func(*cp.Config)
 	ap       func(*ap.Config)
@@ -135,7 +136,7 @@ func (b *bed) logger() *slog.Logger {
 }
 
 func (b *bed) newCard() {
-	card, err := softuicc.New(softuicc.Config{Applets: b.o.applets, PIN: pin, ThinkTime: 200 * time.Millisecond})
+	card, err := softuicc.New(softuicc.Config{Applets: b.o.applets, PIN: pin, ThinkTime: 200 * time.Millisecond, SMSPPAnswer: b.o.smsReply})
 	if err != nil {
 		b.t.Fatal(err)
 	}
