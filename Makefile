@@ -19,7 +19,6 @@ test: setup build
 race: setup
 	CGO_ENABLED=1 $(GO) test -race ./...
 
-# One line for each figure, against plain peers in the same run; BENCH=mux measures those whose name begins so.
 # Plays the conformance vectors and sequences against the terminal, has tshark read every APDU, and prints a table of all
 # cases; its last line is the count.
 conformance: setup
@@ -27,6 +26,7 @@ conformance: setup
 	$(GO) test -c -o $(BIN)/conformance.test ./internal/conformance
 	@cd internal/conformance && ../../$(BIN)/conformance.test -table
 
+# One line for each figure, against plain peers in the same run; BENCH=mux measures those whose name begins so.
 bench:
 	@$(GO) run ./internal/bench -only '$(BENCH)'
 

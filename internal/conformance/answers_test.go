@@ -3,7 +3,6 @@ package conformance
 import (
 	"fmt"
 	"slices"
-	"strings"
 	"testing"
 
 	"bipd/cat"
@@ -25,14 +24,16 @@ func testAnswers(t *testing.T) {
 	}
 	slices.Sort(names)
 	for _, name := range names {
-		check(t, "6.4", fmt.Sprintf("answers to %d commands %s", len(byType[name]), name), func(k *testCase) {
-			o := options{tolerate: wrongVector(byType[name])}
-			play(k, o, func(a *app) {
-				for _, v := range byType[name] {
-					a.answers(v)
-				}
+		for _, bare := range []bool{false, true} {
+			what := map[bool]string{false: "all offered", true: "little offered"}[bare]
+			check(t, "6.4", fmt.Sprintf("answers to %d commands %s, %s", len(byType[name]), name, what), func(k *testCase) {
+				play(k, options{bare: bare, tolerate: wrongVector(byType[name])}, func(a *app) {
+					for _, v := range byType[name] {
+						a.answers(v)
+					}
+				})
 			})
-		})
+		}
 	}
 }
 
@@ -78,7 +79,3 @@ func wrong(v vector, result byte) bool { return byte(refused[v.ID]) == result &&
 
 // unlisted are commands for which the judge looks at no bit of the TERMINAL PROFILE.
 var unlisted = []cat.CommandType{cat.TypeLanguageNotification, cat.TypePlayTone, cat.TypeSetUpIdleModeText}
-
-func isClause(clause, part string) func(softuicc.Violation) bool {
-	return func(v softuicc.Violation) bool { return v.Clause == clause && strings.Contains(v.Text, part) }
-}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"net/netip"
 	"runtime"
 	"slices"
 	"strings"
@@ -33,8 +34,10 @@ type options struct {
 	poll   time.Duration // 0: shortPoll
 	// tolerate tells violations that a case brings about or that are a matter of opinion.
 	tolerate func(softuicc.Violation) bool
-	// local answers PROVIDE LOCAL INFORMATION; nil: not offered.
+	// local answers PROVIDE LOCAL INFORMATION; nil: localInfo.
 	local *cat.LocalInfo
+	// bare leaves out what a configuration may leave out: UICC server mode, local information, menus, texts, messages.
+	bare bool
 	// until, where it is set, is awaited beside the applet's end: the card may be reset.
 	until <-chan struct{}
 }
@@ -48,6 +51,9 @@ type bench struct {
 	rec  *recording
 	// profile is the data of the TERMINAL PROFILE.
 	profile softuicc.Profile
+	session *cat.Session
+	ui      *cat.UserInterface
+	sent    []cat.ShortMessage // by the card; to be read when the applet has ended
 }
 
 // play serves a card with one applet until the applet has ended. An applet's error, the judge's violations, and goroutines
@@ -58,6 +64,9 @@ func play(k *testCase, o options, applet func(a *app)) *bench {
 	b := &bench{k: k, net: o.net, log: &logBuffer{}, rec: newRecording(k.Name())}
 	if b.net == nil {
 		b.net = newNetwork()
+	}
+	if o.bare {
+		b.net.ListenOn = netip.Addr{}
 	}
 	if o.router == nil {
 		o.router = &bip.Table{Method1: b.net}
@@ -76,11 +85,13 @@ func play(k *testCase, o options, applet func(a *app)) *bench {
 	}
 	log := slog.New(slog.NewTextHandler(to, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	session := cat.NewSession(uicc.Settle(b.card, b.rec.tap), cat.Config{Name: "card0", Log: log, Trace: o.config.Trace, PollInterval: o.poll})
+	b.session = session
 	o.config.Card, o.config.Router, o.config.Log = "card0", o.router, log
+	o.config.Listen = !o.bare
 	gateway := bip.New(session, o.config)
 	gateway.Register(session)
-	if o.local != nil {
-		session.Handle(o.local, cat.TypeProvideLocalInformation)
+	if !o.bare {
+		b.register(session, o.local)
 	}
 	b.profile = session.Profile()
 	ctx, cancel := context.WithTimeout(k.Context(), 2*testTime)
@@ -101,6 +112,20 @@ func play(k *testCase, o options, applet func(a *app)) *bench {
 	b.end(ended, gateway, o.tolerate)
 	noLeak(k, before)
 	return b
+}
+
+// register puts together what a session answers beside BIP.
+func (b *bench) register(s *cat.Session, local *cat.LocalInfo) {
+	if local == nil {
+		local = localInfo
+	}
+	s.Handle(local, cat.TypeProvideLocalInformation)
+	cat.NewLocationService(s, local.Location)
+	cat.NewShortMessages(s, func(_ context.Context, m cat.ShortMessage) error {
+		b.sent = append(b.sent, m)
+		return nil
+	})
+	b.ui = cat.NewUserInterface(s, true)
 }
 
 func (b *bench) end(ended chan error, gateway *bip.Gateway, tolerate func(softuicc.Violation) bool) {

@@ -165,7 +165,7 @@ func causes(k *testCase) {
 func kernelEcho(network, address string) func(k *testCase) {
 	return func(k *testCase) {
 		to := echoServer(k, network, address)
-		play(k, options{router: &bip.Table{Method1: &bip.KernelBearer{}}}, func(a *app) {
+		play(k, options{router: &bip.Table{Method1: kernelBearer()}}, func(a *app) {
 			a.both()
 			id, _ := a.open(openBody(network, to), cat.OpenImmediate)
 			a.send(id, ramp(0, 200))

@@ -48,9 +48,6 @@ func (s step) kind() string {
 	return "response"
 }
 
-// anything stands in an expectation for octets that are the terminal's choice, given as XX.
-const anything = "XX"
-
 // fill puts the values into the template and works out its lengths: {LEN} counts the octets of the value that follows,
 // or, with no value behind it, of all that follows. A {LEN} at the very end is a value of its own.
 func fill(template string, values map[string]string) (string, error) {

@@ -156,7 +156,7 @@ func (p *player) envelope(s step) {
 	if why := p.plan.free[s.N]; why != "" {
 		return
 	}
-	e, err := p.tk.Wait(p.ctx, nil)
+	e, err := p.tk.Wait(p.ctx, notLocation)
 	if err != nil {
 		p.fail("step %d, %s: no envelope came", s.N, s.What)
 	}
@@ -216,7 +216,7 @@ var plans = map[string]plan{
 	"OPEN_CHANNEL_2.7": {skip: "a headless terminal has no user who could refuse"},
 	"OPEN_CHANNEL_2.8": {skip: "a terminal without voice cannot be busy on a call"},
 	"OPEN_CHANNEL_6.2": {
-		values: map[string]string{"QCI": "09", "PDPTYPE": "02", "NAN": "470A065465737447700272" + "73",
+		values: map[string]string{"QCI": "09", "PDPTYPE": "02", "NAN": "470A06546573744770027273",
 			"LOGIN": "0D08F4557365724C6F67", "PASSWORD": "0D08F455736572507764"},
 		steps: map[int]func(*player){4: func(p *player) {
 			if r := p.farEnd().req; r.Network != "tcp" || r.Bearer.Type != cat.BearerEUTRAN || r.NetworkAccessName != named {
@@ -255,7 +255,7 @@ var plans = map[string]plan{
 		}
 	}}, accept: map[int][]string{5: {"81030140018202828183023A0138020000350702030403041F02390203E8"}}},
 	"ERR_REMOTE": {script: syscall.ECONNREFUSED, accept: map[int][]string{4: {
-		"81030140018202828183023A0035010339020578", "81030140018202828183023A0238020100" + "35010339020578"}}},
+		"81030140018202828183023A0035010339020578", "81030140018202828183023A023802010035010339020578"}}},
 	"ERR_RX_SHORT": {steps: map[int]func(*player){4: opensUDP(named)}},
 	"LIVE_SCP81": {
 		values: map[string]string{"TLSCLIENTHELLO": upper(ramp(0, 120)), "237BYTES": upper(ramp(0, 237)), "REMAINING": "03"},
