@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"slices"
 	"sync"
 	"time"
 
@@ -38,7 +37,7 @@ type Session struct {
 	log  *slog.Logger
 
 	handlers   map[CommandType]Handler
-	claims     []Handler // in order of registration, for the profile
+	claims     []claim // in order of registration, for the profile
 	facilities []Facility
 	sources    []Source
 	errands    []*errand // the operator's, in order
@@ -92,23 +91,11 @@ func (s *Session) Handle(h Handler, types ...CommandType) {
 	for _, t := range types {
 		s.handlers[t] = h
 	}
-	s.claims = append(s.claims, h)
+	s.claims = append(s.claims, claim{h, types})
 }
 
 // AddSource registers a source of envelopes.
 func (s *Session) AddSource(src Source) { s.sources = append(s.sources, src) }
-
-// Profile is the data of the TERMINAL PROFILE: what the registered handlers claim, and nothing else. Who shows texts has a display.
-func (s *Session) Profile() []byte {
-	f := append([]Facility{FacilityProfileDownload, FacilityCommandResult, FacilityNoKeypad}, s.facilities...)
-	for _, h := range s.claims {
-		f = append(f, h.Facilities()...)
-	}
-	if !slices.Contains(f, FacilityDisplayText) {
-		f = append(f, FacilityNoDisplay)
-	}
-	return Profile(f...)
-}
 
 // Wake makes the session ask its sources soon.
 func (s *Session) Wake() {
