@@ -27,6 +27,14 @@ func (t BearerType) String() string {
 	switch t {
 	case BearerCSD:
 		return "CSD"
+	case 0x04:
+		return "local link"
+	case 0x05:
+		return "Bluetooth"
+	case 0x06:
+		return "IrDA"
+	case 0x07:
+		return "RS232"
 	case BearerPacket:
 		return "packet"
 	case BearerDefault:
@@ -41,6 +49,8 @@ func (t BearerType) String() string {
 		return "E-UTRAN"
 	case BearerNGRAN:
 		return "NG-RAN"
+	case 0x10:
+		return "USB"
 	}
 	return fmt.Sprintf("bearer %02X", byte(t))
 }

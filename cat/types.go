@@ -143,16 +143,21 @@ const (
 	eventLastAssigned      EventCode = 0x1C // poll interval negotiation
 )
 
+var eventNames = map[EventCode]string{
+	EventMTCall: "MT call", EventCallConnected: "Call connected", EventCallDisconnected: "Call disconnected",
+	EventLocationStatus: "Location status", EventUserActivity: "User activity", EventIdleScreen: "Idle screen available",
+	EventCardReaderStatus: "Card reader status", EventLanguageSelection: "Language selection", 0x08: "Browser termination",
+	EventDataAvailable: "Data available", EventChannelStatus: "Channel status", EventAccessTechnology: "Access technology change",
+	0x0C: "Display parameters changed", 0x0D: "Local connection", 0x0E: "Network search mode change", 0x0F: "Browsing status",
+	0x10: "Frames information change", 0x11: "I-WLAN access status", EventNetworkRejection: "Network rejection",
+	0x13: "HCI connectivity", 0x14: "Access technology change, multiple", 0x15: "CSG cell selection", 0x16: "Contactless state request",
+	0x17: "IMS registration", 0x18: "Incoming IMS data", 0x19: "Profile container", 0x1B: "Secured profile container",
+	0x1C: "Poll interval negotiation",
+}
+
 func (e EventCode) String() string {
-	switch e {
-	case EventLocationStatus:
-		return "Location status"
-	case EventDataAvailable:
-		return "Data available"
-	case EventChannelStatus:
-		return "Channel status"
-	case EventNetworkRejection:
-		return "Network rejection"
+	if n, ok := eventNames[e]; ok {
+		return n
 	}
 	return fmt.Sprintf("event %02X", byte(e))
 }
