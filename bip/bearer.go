@@ -19,6 +19,7 @@ type Request struct {
 	Network           string         // "tcp" or "udp"; empty in a DNS server address request
 	Remote            netip.AddrPort // of a channel that listens: the port alone
 	Listen            bool           // UICC server mode
+	KeptAccess        bool           // the card had the access to this network kept: nobody need be asked again
 	OnTerminal        bool           // the far end is an application on the terminal (UICC client, local)
 	Local             netip.Addr     // the zero Addr: any
 	Buffer            int            // octets granted for each direction

@@ -16,6 +16,7 @@ import (
 // state is where a channel is between OPEN CHANNEL and CLOSE CHANNEL:
 //
 //	opening -> up -> dropped               immediate and background links
+//	up -> opening (lost) -> up ...         automatic reconnection: see reconnect
 //	onDemand -> opening -> up -> dropped   the link is made at the first SEND DATA
 //	listening                              UICC server mode: see listener
 //	named                                  answered a DNS server address request: it has no link
@@ -54,6 +55,8 @@ type channel struct {
 	rx         *rxBuffer
 	readerDone chan struct{}
 
+	auto     bool // connect again by itself when the bearer was lost
+	lost     bool // in state opening: connects again
 	state    state
 	settled  chan struct{} // closed when the state opening ends
 	readData bool          // the card read data since it was last told of some
@@ -71,6 +74,10 @@ func (c *channel) status() cat.ChannelStatus {
 		s.Link = cat.LinkListen
 	case dropped:
 		s.Info = cat.StatusDropped
+	case opening:
+		if c.lost {
+			s.Info = cat.StatusDropped
+		}
 	}
 	return s
 }
@@ -159,6 +166,10 @@ func (c *channel) checkLink() {
 	c.g.log.Info("link dropped", "channel", c.id, "remote", c.req.Remote, "error", err)
 	if c.server != nil {
 		c.clientGone()
+		return
+	}
+	if c.auto && bearerLost(err) {
+		c.reconnect()
 		return
 	}
 	if err != nil {

@@ -51,7 +51,7 @@ func (g *Gateway) send(cmd cat.Command, c *channel, data []byte) cat.Answer {
 // linkGone reports whether nothing can be sent any more.
 func (c *channel) linkGone() bool {
 	if c.state != up {
-		return c.state == dropped || c.state == listening || c.state == named
+		return c.state == dropped || c.state == listening || c.state == named || c.lost
 	}
 	ended, _, _ := c.rx.finished()
 	return ended || c.tx.broken.Load()
@@ -93,7 +93,7 @@ func (g *Gateway) receiveData(cmd cat.Command, want int) cat.Answer {
 		return *refused
 	}
 	c.emit(c.steps.receive, trace.UICC, trace.CP, "FETCH: RECEIVE DATA", 0)
-	if c.state == dropped || c.state == listening || c.state == named {
+	if c.state != up && c.linkGone() {
 		return c.answerReceive(cmd, bipError(cat.BIPChannelClosed), nil, 0)
 	}
 	n, left := 0, 0
@@ -140,6 +140,7 @@ func (g *Gateway) closeChannel(cmd cat.Command) cat.Answer {
 				c.closeServer(cmd.Details.Qualifier&cat.CloseUpkeep != 0)
 				return
 			}
+			g.keep(c, cmd)
 			g.channels[c.id] = nil
 			c.hangUp()
 		},

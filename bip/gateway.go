@@ -39,7 +39,8 @@ type Gateway struct {
 
 	channels [cat.MaxChannels + 1]*channel // index 0 is not used
 	opened   [cat.MaxChannels + 1]bool     // with success, since the card's last reset
-	turn     int                           // channel that is asked first for an event
+	kept     keptAccess
+	turn     int // channel that is asked first for an event
 	scratch  [cat.MaxReceive]byte
 
 	ctx     context.Context
@@ -87,7 +88,8 @@ func (g *Gateway) Facilities() []cat.Facility {
 		cat.FacilityDataAvailable, cat.FacilityChannelStatus,
 		cat.FacilityOpenChannel, cat.FacilityCloseChannel, cat.FacilityReceiveData, cat.FacilitySendData, cat.FacilityGetChannelStatus,
 		cat.FacilityGPRS, cat.FacilityEUTRAN, cat.FacilityHSDPA, cat.FacilityUTRANExtended, cat.FacilityWLANBearer,
-		cat.FacilityTCPClient, cat.FacilityUDPClient, cat.FacilityTCPClientLocal, cat.FacilityUDPClientLocal, cat.FacilityDNSRequest)
+		cat.FacilityTCPClient, cat.FacilityUDPClient, cat.FacilityTCPClientLocal, cat.FacilityUDPClientLocal,
+		cat.FacilityDNSRequest, cat.FacilityAccessReuse)
 	if g.cfg.Listen {
 		f = append(f, cat.FacilityTCPServer)
 	}
@@ -128,6 +130,7 @@ func (g *Gateway) CardReset() {
 		}
 		g.channels[id], g.opened[id] = nil, false
 	}
+	g.kept = keptAccess{}
 }
 
 // NextEvent returns what a card is to be told next: for each channel in turn that its link stands, that data wait, and
@@ -151,6 +154,12 @@ func (g *Gateway) NextEvent() (cat.Due, bool) {
 
 func (c *channel) nextEvent() (cat.Due, bool) {
 	switch {
+	case c.downDue: // first: the link may stand again by now
+		return cat.Due{
+			Envelope: cat.ChannelStatusEvent(cat.ChannelStatus{Channel: c.id, Info: cat.StatusDropped}),
+			Sending:  func() { c.emit("", trace.CP, trace.UICC, "ENVELOPE: Channel status, link dropped", 0) },
+			Taken:    func() { c.downDue = false },
+		}, true
 	case c.upDue && c.state == listening:
 		return cat.Due{
 			Envelope: cat.ChannelStatusEvent(c.status()),
@@ -164,12 +173,6 @@ func (c *channel) nextEvent() (cat.Due, bool) {
 				c.emit(c.steps.established, trace.CP, trace.UICC, "ENVELOPE: Channel status, link established", 0)
 			},
 			Taken: func() { c.upDue = false },
-		}, true
-	case c.downDue:
-		return cat.Due{
-			Envelope: cat.ChannelStatusEvent(c.status()),
-			Sending:  func() { c.emit("", trace.CP, trace.UICC, "ENVELOPE: Channel status, link dropped", 0) },
-			Taken:    func() { c.downDue = false },
 		}, true
 	case c.state != up:
 		return cat.Due{}, false

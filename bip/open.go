@@ -76,6 +76,7 @@ func (g *Gateway) request(cmd cat.Command, o *cat.OpenChannel, id, granted int) 
 	if o.LocalAddress != nil {
 		r.Local = *o.LocalAddress
 	}
+	r.KeptAccess = g.takeKept(r.NetworkAccessName)
 	if cmd.Details.Qualifier&cat.OpenDNSRequest != 0 {
 		return r, nil
 	}
@@ -122,6 +123,7 @@ func (g *Gateway) take(c *channel) { g.channels[c.id] = c }
 // open goes on once the bearer is known: by one of the four ways in which the link can come about.
 func (g *Gateway) open(cmd cat.Command, o *cat.OpenChannel, c *channel) cat.Answer {
 	q := cmd.Details.Qualifier
+	c.auto = q&cat.OpenAutoReconnect != 0
 	c.emit(c.steps.open, trace.UICC, trace.CP, "FETCH: OPEN CHANNEL", 0)
 	switch {
 	case q&cat.OpenDNSRequest != 0:
@@ -229,16 +231,25 @@ func (g *Gateway) connect(c *channel, answer func(error) cat.Answer) cat.Answer 
 
 func (g *Gateway) connectInBackground(c *channel, d Dialer) {
 	conn, err := g.dial(c.ctx, c, d)
+	g.connected(c, conn, err)
+}
+
+// connected takes the result of a connect that no command waits for to the card's goroutine.
+func (g *Gateway) connected(c *channel, conn net.Conn, err error) {
 	posted := g.session.Post(func() {
 		if g.channels[c.id] != c { // closed or reset in the meantime
 			g.discard(conn)
 			return
 		}
 		c.adopt(conn, err)
-		if err != nil {
-			c.drop()
-		} else {
+		switch {
+		case err == nil:
 			c.upDue = true
+		case c.lost: // the card knows already
+			c.state, c.lost = dropped, false
+			c.abort()
+		default:
+			c.drop()
 		}
 	})
 	if !posted {
@@ -256,6 +267,7 @@ func (g *Gateway) discard(conn net.Conn) {
 func (c *channel) adopt(conn net.Conn, err error) {
 	close(c.settled)
 	if err == nil {
+		c.lost = false
 		c.connected(conn)
 	}
 }

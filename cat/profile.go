@@ -47,6 +47,7 @@ var (
 	FacilityHSDPA                = Facility{17, 8}
 	FacilityUTRANExtended        = Facility{22, 1}
 	FacilityWLANBearer           = Facility{30, 1}
+	FacilityAccessReuse          = Facility{33, 2} // CLOSE CHANNEL keeps the network access name
 	FacilityDNSRequest           = Facility{33, 1}
 	FacilityRefreshEUICCProfile  = Facility{34, 6} // REFRESH "eUICC profile state change"
 )
