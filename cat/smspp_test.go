@@ -1,0 +1,44 @@
+package cat_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"testing"
+	"time"
+
+	"bipd/cat"
+	"bipd/softuicc"
+	"bipd/uicc"
+)
+
+// TestSMSPPDownload has a UICC (61xx) and a GSM SIM (9Fxx) answer with response data, the first time after 9300.
+func TestSMSPPDownload(t *testing.T) {
+	for _, gsm := range []bool{false, true} {
+		packet := cat.ResponsePacket{TAR: [3]byte{1, 2, 3}, Data: []byte{0x90, 0x00}}.Append(nil)
+		card, err := softuicc.New(softuicc.Config{GSM: gsm, SMSPPAnswer: packet})
+		if err != nil {
+			t.Fatal(err)
+		}
+		card.SetQuirks(softuicc.Quirks{Busy: 1})
+		s := cat.NewSession(uicc.Settle(card), cat.Config{Name: "test"})
+		cat.NewShortMessages(s, nil)
+		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+		done := make(chan error, 1)
+		go func() { done <- s.Run(ctx) }()
+		for range 2 {
+			sw, data, err := s.SendEnvelope(ctx, cat.SMSPPDownloadEnvelope(cat.Address{TONNPI: 0x91, Number: "44"}, []byte{4, 1}))
+			if err != nil || sw != uicc.SWOK || !bytes.Equal(data, packet) {
+				t.Errorf("GSM %v: %v %X %v", gsm, sw, data, err)
+			}
+		}
+		cancel()
+		if err := <-done; !errors.Is(err, context.Canceled) {
+			t.Error(err)
+		}
+		card.Close()
+		for _, v := range card.Violations() {
+			t.Error(v)
+		}
+	}
+}
