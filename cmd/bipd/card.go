@@ -29,12 +29,16 @@ func (d *terminal) add(c *config.Bipd, card config.Card, log *slog.Logger, strea
 	if err != nil {
 		return nil, err
 	}
+	listenOn, err := c.Kernel.ListenOn()
+	if err != nil {
+		return nil, err
+	}
 	cfg := cp.Config{
 		Name: card.Name, Reader: reader, PIN: card.PIN, LocalInfo: c.Terminal.LocalInfo(),
 		PollInterval: time.Duration(c.Terminal.PollInterval), BufferLimit: c.Terminal.BufferLimit,
 		ConnectTimeout: time.Duration(c.Terminal.ConnectTimeout), SendTimeout: time.Duration(c.Terminal.SendTimeout),
 		ShowTexts: c.Terminal.DisplayText, AllowAPDU: c.Control.AllowAPDU, SendSMS: smsSender(c.SMS),
-		Rules: rules, Interface: c.Kernel.Interface, DNS: c.Kernel.DNS, Policy: policy, Log: log, Trace: stream,
+		Rules: rules, Interface: c.Kernel.Interface, ListenOn: listenOn, DNS: c.Kernel.DNS, Policy: policy, Log: log, Trace: stream,
 	}
 	if card.Line != nil {
 		if cfg.Line, err = lineConfig(card, log); err != nil {

@@ -77,6 +77,19 @@ type Route struct {
 type Kernel struct {
 	Interface string       `toml:"interface"` // bind to it; empty = as the host routes
 	DNS       []netip.Addr `toml:"dns"`       // told to cards where the AP names none
+	Listen    string       `toml:"listen"`    // address on which cards may serve TCP clients; empty = not offered
+}
+
+// ListenOn is the address of UICC server mode; the zero Addr where it is not offered.
+func (k Kernel) ListenOn() (netip.Addr, error) {
+	if k.Listen == "" {
+		return netip.Addr{}, nil
+	}
+	a, err := netip.ParseAddr(k.Listen)
+	if err != nil {
+		err = fmt.Errorf("kernel.listen: %w", err)
+	}
+	return a, err
 }
 
 // Egress says what cards may reach.
@@ -94,6 +107,7 @@ func LoadBipd(file string) (*Bipd, error) {
 			IMEI: "001010123456788", Language: "en", PollInterval: Duration(30 * time.Second), BufferLimit: 16384,
 			ConnectTimeout: Duration(30 * time.Second), SendTimeout: Duration(10 * time.Second),
 		},
+		Kernel: Kernel{Listen: "127.0.0.1"},
 	}
 	if err := decodeFile(file, c); err != nil {
 		return nil, err
@@ -126,6 +140,9 @@ func (c *Bipd) check() error {
 			}
 			paths[card.Line.Path] = true
 		}
+	}
+	if _, err := c.Kernel.ListenOn(); err != nil {
+		errs = append(errs, err)
 	}
 	_, err := c.Rules()
 	errs = append(errs, err)

@@ -88,6 +88,7 @@ func TestBipdFaults(t *testing.T) {
 		"bearer":             {card + "[[route]]\nmethod = 1\nbearers = [\"gprs\"]\n", `bearers: "gprs" is none of`},
 		"destination":        {card + "[[route]]\nmethod = 1\ndestinations = [\"10.0.0.1\"]\n", "destinations: "},
 		"egress":             {card + "[[egress.rule]]\naction = \"maybe\"\n", "maybe"},
+		"listen":             {"[kernel]\nlisten = \"localhost\"\n" + card, "kernel.listen: "},
 		"log level":          {"[log]\nlevel = \"loud\"\n" + card, `log.level: "loud" is none of debug, info, warn, error`},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -39,6 +39,7 @@ type Config struct {
 	Router    bip.Router // nil: the bearers of both methods, by Rules
 	Rules     []bip.Rule
 	Interface string         // of method 1; empty = as the host routes
+	ListenOn  netip.Addr     // of UICC server mode; the zero Addr = not offered
 	DNS       []netip.Addr   // where the AP names none
 	Policy    *egress.Policy // of method 1; nil: the defaults of package egress
 
@@ -234,7 +235,7 @@ func (c *CP) runSession(ctx context.Context) error {
 		Name: c.cfg.Name, PIN: c.cfg.PIN, PollInterval: c.cfg.PollInterval, AllowAPDU: c.cfg.AllowAPDU, Log: c.cfg.Log, Trace: c.cfg.Trace,
 	})
 	gateway := bip.New(session, bip.Config{
-		Card: c.cfg.Name, Router: c.routes(), BufferLimit: c.cfg.BufferLimit,
+		Card: c.cfg.Name, Router: c.routes(), Listen: c.cfg.ListenOn.IsValid(), BufferLimit: c.cfg.BufferLimit,
 		ConnectTimeout: c.cfg.ConnectTimeout, SendTimeout: c.cfg.SendTimeout, Log: c.cfg.Log, Trace: c.cfg.Trace,
 	})
 	gateway.Register(session)
@@ -247,7 +248,7 @@ func (c *CP) routes() bip.Router {
 	if c.cfg.Router != nil {
 		return c.cfg.Router
 	}
-	kernel := &bip.KernelBearer{Interface: c.cfg.Interface, DNS: c.cfg.DNS, Policy: c.cfg.Policy.Check, Trace: c.cfg.Trace}
+	kernel := &bip.KernelBearer{Interface: c.cfg.Interface, ListenOn: c.cfg.ListenOn, DNS: c.cfg.DNS, Policy: c.cfg.Policy.Check, Trace: c.cfg.Trace}
 	t := &bip.Table{Rules: c.cfg.Rules, Method1: kernel}
 	if c.link != nil {
 		line := newLineBearer(c.link, c.cfg.Trace, c.cfg.DNS)

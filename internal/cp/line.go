@@ -24,10 +24,13 @@ type lineBearer struct {
 	// taken holds a token for each channel from before its DLC is opened until it is closed again: the card may open a
 	// channel anew while its last connection is still being closed, and neither DLC nor AT%WEBCLCH tells the two apart.
 	taken [ptylink.MaxChannel + 1]chan struct{}
+
+	mu     sync.Mutex
+	access map[string]bip.Access // by network access name, as the AP told it last
 }
 
 func newLineBearer(link *ptylink.Link, stream *trace.Stream, dns []netip.Addr) *lineBearer {
-	b := &lineBearer{link: link, trace: stream, kernelDNS: dns}
+	b := &lineBearer{link: link, trace: stream, kernelDNS: dns, access: map[string]bip.Access{}}
 	for n := range b.taken {
 		b.taken[n] = make(chan struct{}, 1)
 	}
@@ -66,6 +69,9 @@ func (b *lineBearer) DNSServers(ctx context.Context, r bip.Request) ([]netip.Add
 
 // askNetwork asks for the network parameters by AT%GETNET.
 func (b *lineBearer) askNetwork(ctx context.Context, r bip.Request) (bip.Access, error) {
+	if a, ok := b.keptAccess(r); ok {
+		return a, nil
+	}
 	b.emit(r, "S402", trace.CP, trace.AP, "AT%GETNET", nil)
 	par, err := b.link.GetNet(ctx, r.Channel, byte(r.Bearer.Type), r.NetworkAccessName)
 	if err != nil {
@@ -76,7 +82,19 @@ func (b *lineBearer) askNetwork(ctx context.Context, r bip.Request) (bip.Access,
 		return bip.Access{}, err
 	}
 	b.emit(r, "S403", trace.AP, trace.CP, "%NETPAR: access point "+par.AccessPoint, nil)
-	return bip.Access{AccessPoint: par.AccessPoint, DNS: par.DNS}, nil
+	a := bip.Access{AccessPoint: par.AccessPoint, DNS: par.DNS}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.access[r.NetworkAccessName] = a
+	return a, nil
+}
+
+// keptAccess is what the AP told of a network whose access the card had kept.
+func (b *lineBearer) keptAccess(r bip.Request) (bip.Access, bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	a, ok := b.access[r.NetworkAccessName]
+	return a, ok && r.KeptAccess
 }
 
 // dial opens the channel's DLC, then has the AP connect: so data that the server sends at once has a way.
