@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -25,6 +26,25 @@ type operated struct {
 	t      *testing.T
 	dir    string
 	socket string
+	log    *lockedBuffer
+}
+
+// lockedBuffer is written by one goroutine and read by another.
+type lockedBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *lockedBuffer) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *lockedBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
 }
 
 // startOperated runs a built bipd with the configuration, and a card that dials in; both end with the test, and the judge has had
@@ -32,7 +52,7 @@ type operated struct {
 func startOperated(t *testing.T, toml string, cfg softuicc.Config) *operated {
 	t.Helper()
 	dir := shortDir(t)
-	o := &operated{t, dir, filepath.Join(dir, "s")}
+	o := &operated{t, dir, filepath.Join(dir, "s"), &lockedBuffer{}}
 	reader := filepath.Join(dir, "r")
 	file := filepath.Join(dir, "bipd.toml")
 	text := fmt.Sprintf("[log]\nlevel = \"debug\"\n[[card]]\nname = \"card0\"\nreader = \"vpcd:unix:%s\"\n%s", reader, toml)
@@ -40,16 +60,15 @@ func startOperated(t *testing.T, toml string, cfg softuicc.Config) *operated {
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	var log bytes.Buffer
 	daemon := exec.Command(filepath.Join(daemons(t), "bipd"), "--config", file)
-	daemon.Stderr = &log
+	daemon.Stderr = o.log
 	if err := daemon.Start(); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
 		daemon.Process.Signal(syscall.SIGTERM)
 		if err := daemon.Wait(); err != nil || t.Failed() {
-			t.Errorf("bipd: %v\n%s", err, &log)
+			t.Errorf("bipd: %v\n%s", err, o.log)
 		}
 	})
 	card, err := softuicc.New(cfg)
@@ -111,37 +130,46 @@ func hasAll(s string, parts []string) bool {
 	return true
 }
 
+// services is an applet that sends a message, sets up a menu, tells got of every envelope, and answers a choice with a text.
+func services(got chan<- string) softuicc.Applet {
+	return func(ctx context.Context, tk *softuicc.Toolkit) error {
+		for _, body := range []cat.Body{
+			&cat.SendShortMessage{TPDU: []byte{1, 0, 2, 0x81, 0x21, 0, 0, 1, 0x61}},
+			cat.NewSetUpMenu("Services", cat.NewItem(1, "Balance"), cat.NewItem(2, "Top\x1b up")),
+		} {
+			if r, err := tk.Do(ctx, body, cat.MenuHelp, cat.DeviceTerminal); err != nil || r.Result.General != cat.ResultOK {
+				return fmt.Errorf("%v: %v %w", body.Type(), r.Result, err)
+			}
+		}
+		if err := tk.SetUpEventList(ctx, cat.EventLocationStatus); err != nil {
+			return err
+		}
+		for {
+			e, err := tk.Wait(ctx, nil)
+			if err != nil {
+				return nil // the end of the test
+			}
+			select {
+			case got <- fmt.Sprintf("%X", e.Envelope):
+			case <-ctx.Done():
+				return nil
+			}
+			if e.Tag == 0xD3 {
+				if _, err := tk.Do(ctx, cat.NewDisplayText("Your balance is 7"), 0, cat.DeviceDisplay); err != nil {
+					return err
+				}
+			}
+		}
+	}
+}
+
 // TestOperate has a card set up a menu, send a message, and hear from the operator by every command.
 func TestOperate(t *testing.T) {
 	spool := t.TempDir()
 	got := make(chan string, 20)
 	packet := cat.ResponsePacket{TAR: [3]byte{0xB0, 0, 0x10}, Status: 0, Data: []byte{1, 0x90, 0}}.Append(nil)
 	o := startOperated(t, "[control]\nsocket = \"SOCKET\"\nallow_apdu = true\n[terminal]\ndisplay_text = true\n[sms]\nspool = \""+spool+"\"\n",
-		softuicc.Config{SMSPPAnswer: packet, Applets: []softuicc.Applet{func(ctx context.Context, tk *softuicc.Toolkit) error {
-			for _, body := range []cat.Body{
-				&cat.SendShortMessage{TPDU: []byte{1, 0, 2, 0x81, 0x21, 0, 0, 1, 0x61}},
-				cat.NewSetUpMenu("Services", cat.NewItem(1, "Balance"), cat.NewItem(2, "Top\x1b up")),
-			} {
-				if r, err := tk.Do(ctx, body, cat.MenuHelp, cat.DeviceTerminal); err != nil || r.Result.General != cat.ResultOK {
-					return fmt.Errorf("%v: %v %w", body.Type(), r.Result, err)
-				}
-			}
-			if err := tk.SetUpEventList(ctx, cat.EventLocationStatus); err != nil {
-				return err
-			}
-			for {
-				e, err := tk.Wait(ctx, nil)
-				if err != nil {
-					return nil // the end of the test
-				}
-				got <- fmt.Sprintf("%X", e.Envelope)
-				if e.Tag == 0xD3 {
-					if _, err := tk.Do(ctx, cat.NewDisplayText("Your balance is 7"), 0, cat.DeviceDisplay); err != nil {
-						return err
-					}
-				}
-			}
-		}}})
+		softuicc.Config{SMSPPAnswer: packet, Applets: []softuicc.Applet{services(got)}})
 	o.shows([]string{"Services", "    1  Balance", "    2  Top", "--help-request"}, "menu", "--card", "card0")
 	watched := o.watch()
 	expect := func(envelope string, args ...string) {
@@ -173,6 +201,19 @@ func TestOperate(t *testing.T) {
 	if out, err = o.ask("apdu", "00 A4 00 04", "02 3F 00"); err != nil || !strings.Contains(out, "response  62") {
 		t.Errorf("apdu: %v\n%s", err, out)
 	}
+	o.refusals()
+	files, err := filepath.Glob(spool + "/*.json")
+	if err != nil || len(files) != 1 {
+		t.Fatalf("spooled %v, %v", files, err)
+	}
+	if b, err := os.ReadFile(files[0]); err != nil || !hasAll(string(b), []string{`"card":"card0"`, `"tpdu":"010002812100000161"`}) {
+		t.Errorf("%s %v", b, err)
+	}
+}
+
+// refusals asks for what cannot be done, and wants to hear why.
+func (o *operated) refusals() {
+	o.t.Helper()
 	for _, bad := range []struct {
 		want string
 		args []string
@@ -186,15 +227,8 @@ func TestOperate(t *testing.T) {
 		{"is needed", []string{"sms-pp"}},
 	} {
 		if out, err := o.ask(bad.args...); err == nil || !strings.Contains(out, bad.want) {
-			t.Errorf("bipctl %v: %v %s, want %s", bad.args, err, out, bad.want)
+			o.t.Errorf("bipctl %v: %v %s, want %s", bad.args, err, out, bad.want)
 		}
-	}
-	files, err := filepath.Glob(spool + "/*.json")
-	if err != nil || len(files) != 1 {
-		t.Fatalf("spooled %v, %v", files, err)
-	}
-	if b, err := os.ReadFile(files[0]); err != nil || !hasAll(string(b), []string{`"card":"card0"`, `"tpdu":"010002812100000161"`}) {
-		t.Errorf("%s %v", b, err)
 	}
 }
 
@@ -243,6 +277,40 @@ func (o *operated) watch() func(text string) {
 			}
 		default:
 		}
+	}
+}
+
+// TestFailingHook has cards hear that there is no service where the hook fails or hangs, and the log says why.
+func TestFailingHook(t *testing.T) {
+	for name, tc := range map[string]struct{ script, want string }{
+		"fails": {"echo no modem; exit 3", "exit status 3 (\\\"no modem\\\")"},
+		"hangs": {"sleep 600", "not done within 1s"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			hook := filepath.Join(t.TempDir(), "hook")
+			if err := os.WriteFile(hook, []byte("#!/bin/sh\n"+tc.script+"\n"), 0o700); err != nil {
+				t.Fatal(err)
+			}
+			result := make(chan string, 1)
+			o := startOperated(t, "[control]\nsocket = \"SOCKET\"\n[sms]\nhook_timeout = \"1s\"\nhook = \""+hook+"\"\n",
+				softuicc.Config{Applets: []softuicc.Applet{func(ctx context.Context, tk *softuicc.Toolkit) error {
+					r, err := tk.Do(ctx, &cat.SendShortMessage{TPDU: []byte{1}}, 0, cat.DeviceNetwork)
+					result <- fmt.Sprintf("%02X %X %v", byte(r.Result.General), r.Result.Info, err)
+					return err
+				}}})
+			select {
+			case got := <-result:
+				if got != "20 04 <nil>" {
+					t.Errorf("answered %s", got)
+				}
+			case <-time.After(20 * time.Second):
+				t.Fatal("the card got no answer")
+			}
+			await(t, "the reason in the log", 5*time.Second, func() bool { return strings.Contains(o.log.String(), "was not sent") })
+			if !strings.Contains(o.log.String(), tc.want) {
+				t.Errorf("the log does not say %s", tc.want)
+			}
+		})
 	}
 }
 
