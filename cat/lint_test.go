@@ -146,6 +146,20 @@ func TestLintCommand(t *testing.T) {
 	}
 }
 
+// A software card in the field sends number 00, port and buffer size with the low octet first, and the destination before
+// the transport level with an empty one behind it. Each of the faults is named.
+func TestLintManyFaults(t *testing.T) {
+	found := LintCommand(proactive(t, "81 03 00 40 01 82 02 81 82 35 01 03 39 02 78 05 3E 05 21 C0 00 02 01 3C 03 02 50 00 3E 00"), LintContext{})
+	for _, want := range []string{"command number 00", "buffer size 30725", "port 20480", "the destination stands behind it"} {
+		if !slices.ContainsFunc(found, func(f Finding) bool { return strings.Contains(f.Text, want) }) {
+			t.Errorf("%s is not found: %v", want, found)
+		}
+	}
+	if len(found) != 4 {
+		t.Errorf("%d findings: %v", len(found), found)
+	}
+}
+
 func TestLintGood(t *testing.T) {
 	full := LintContext{Tracked: true, Profile: slices.Repeat([]byte{0xFF}, 33)}
 	full.Channels[1] = LintChannel{Open: true, Buffer: 1400}

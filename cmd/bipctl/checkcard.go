@@ -15,8 +15,11 @@ import (
 	"bipd/internal/cp"
 )
 
-// errFault makes the exit status of a check in which the card or its applet was found wrong.
-var errFault = errors.New("the card or its applet is at fault")
+// What makes the exit status of a check 1: a card or an applet that was found wrong, or none to look at.
+var (
+	errFault  = errors.New("the card or its applet is at fault")
+	errNoCard = errors.New("no card was looked at")
+)
 
 func checkCommand() *cobra.Command {
 	cmd := &cobra.Command{
@@ -29,7 +32,7 @@ OPEN CHANNEL is answered that there is no network; with it connections are made,
 as far as the default egress policy lets a card.
 
 It ends after --time, when the card is taken out, or at an interrupt. The exit
-status is 1 where the card or its applet is at fault. bipd must not use the
+status is 1 where the card or its applet is at fault, or no card was there. bipd must not use the
 reader at the same time.`,
 		Args: cobra.NoArgs,
 	}
@@ -58,10 +61,15 @@ reader at the same time.`,
 		ctx, cancel := context.WithTimeout(cmd.Context(), *limit)
 		defer cancel()
 		result, err := check.Run(ctx, cmd.OutOrStdout(), cfg)
-		if err == nil && result.Failed() {
-			err = errFault
+		switch {
+		case err != nil:
+			return err
+		case result.Failed():
+			return errFault
+		case result.Sessions == 0:
+			return errNoCard
 		}
-		return err
+		return nil
 	}
 	return cmd
 }

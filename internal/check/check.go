@@ -34,6 +34,7 @@ type Config struct {
 // Result is what was found.
 type Result struct {
 	Sessions     int // of a card, resets not counted
+	NotActivated int // times that the card or its reader did not let it be activated
 	Commands     int
 	Errors       int // in commands
 	Warnings     int
@@ -129,6 +130,8 @@ func (e *exam) summary() {
 
 func (r Result) verdict() string {
 	switch {
+	case r.Sessions == 0 && r.NotActivated > 0:
+		return "the card could not be activated: it, its reader, or another program that has it"
 	case r.Sessions == 0:
 		return "no card was there"
 	case r.Errors > 0:

@@ -350,6 +350,68 @@ func TestNoCard(t *testing.T) {
 	}
 }
 
+// A reader that does not let go of its card is told from one without.
+func TestNotActivated(t *testing.T) {
+	noLeaks(t)
+	r := softuicc.NewReader("taken")
+	card, err := softuicc.New(softuicc.Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := r.Insert(card); err != nil {
+		t.Fatal(err)
+	}
+	defer card.Close()
+	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer cancel()
+	var out bytes.Buffer
+	result, err := Run(ctx, &out, Config{Reader: takenReader{r}})
+	if err != nil || result.NotActivated == 0 || result.Sessions != 0 {
+		t.Errorf("%+v, %v", result, err)
+	}
+	wantLines(t, out.String(), "cannot be activated: another program has it", "verdict: the card could not be activated")
+}
+
+type takenReader struct{ uicc.Reader }
+
+func (takenReader) Connect(context.Context) (uicc.Card, error) {
+	return nil, errors.New("another program has it")
+}
+
+// Whatever a card says, the exam goes on and shows no PIN.
+func FuzzExam(f *testing.F) {
+	for _, s := range [][2]string{
+		{"8012000009", "D0098103010200820281829000"}, {"80140000 0C 810301020082028281830100", "9000"}, {"80C20000 05 D603990109", "6F00"},
+		{"8010000002FFFF", "9109"}, {"0020000108 3132333435363738", "63C2"}, {"A0F2000016", "9F16"},
+	} {
+		capdu, _ := hex.DecodeString(strings.ReplaceAll(s[0], " ", ""))
+		rapdu, _ := hex.DecodeString(s[1])
+		f.Add(capdu, rapdu)
+	}
+	f.Fuzz(func(t *testing.T, capdu, rapdu []byte) {
+		var out bytes.Buffer
+		e := &exam{w: &lockedWriter{w: &out}}
+		e.exchanged(unhexed("8010000002FFFF"), unhexed("9000"))
+		before := e.result
+		e.exchanged(capdu, rapdu)
+		if r := e.result; r.Commands < before.Commands || r.CardFaults < 0 || r.Commands > 1 {
+			t.Fatalf("%+v", r)
+		}
+		pin := append(unhexed("0020000108"), "97531864"...)
+		from := out.Len()
+		e.exchanged(pin, rapdu)
+		if said := out.String()[from:]; strings.Contains(said, "97531864") || strings.Contains(said, "3937353331383634") {
+			t.Fatalf("the PIN is shown: %s", said)
+		}
+		e.summary()
+	})
+}
+
+func unhexed(s string) []byte {
+	b, _ := hex.DecodeString(s)
+	return b
+}
+
 func TestDescribeATR(t *testing.T) {
 	for _, tc := range []struct{ atr, want string }{
 		{"3B9F96801FC78031E073FE211B63E208A8830F90008A", "direct convention, T=0, speed TA1=96"},

@@ -41,6 +41,7 @@ func (r *reader) Connect(ctx context.Context) (uicc.Card, error) {
 	c, err := r.Reader.Connect(ctx)
 	if err != nil {
 		if !errors.Is(err, uicc.ErrRemoved) && ctx.Err() == nil {
+			r.exam.result.NotActivated++
 			r.exam.printf("   the card cannot be activated: %v\n", err)
 		}
 		return nil, err
