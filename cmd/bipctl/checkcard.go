@@ -9,7 +9,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"bipd/cat"
 	"bipd/internal/check"
 	"bipd/internal/config"
 	"bipd/internal/cp"
@@ -44,7 +43,12 @@ reader at the same time.`,
 		panic(err) // the flag is defined above
 	}
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		cfg := check.Config{Network: *network, LocalInfo: &cat.LocalInfo{IMEI: "001010123456788", Language: "en", Now: time.Now}}
+		d := config.DefaultBipd()
+		cfg := check.Config{Network: *network, LocalInfo: d.Terminal.LocalInfo()}
+		var err error
+		if cfg.ListenOn, err = d.Kernel.ListenOn(); err != nil {
+			return err
+		}
 		if *pinFile != "" {
 			pin, err := config.ReadSecretFile(*pinFile)
 			if err != nil {

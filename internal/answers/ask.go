@@ -5,11 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"net/netip"
 	"time"
 
 	"bipd/bip"
 	"bipd/cat"
+	"bipd/internal/config"
 	"bipd/internal/cp"
 	"bipd/softuicc"
 )
@@ -52,18 +52,17 @@ func (b bearer) Prepare(context.Context, bip.Request) bip.Dialer {
 }
 
 func (t terminal) config(r *softuicc.Reader) cp.Config {
-	kernel := &bip.KernelBearer{}
+	d := config.DefaultBipd()
 	if t.full {
-		kernel.ListenOn = netip.AddrFrom4([4]byte{127, 0, 0, 1})
+		d.Terminal.IMEISV, d.Terminal.Location, d.Terminal.DisplayText = "0010101234567812", "00F11000010001", true
 	}
-	b := bearer{kernel, t.fault}
+	listenOn, _ := d.Kernel.ListenOn() // as it is by default
+	b := bearer{&bip.KernelBearer{ListenOn: listenOn}, t.fault}
 	c := cp.Config{
-		Name: "card", Reader: r, Router: &bip.Table{Method1: b, Method2: b},
-		LocalInfo: &cat.LocalInfo{IMEI: "001010123456788", Language: "en", Now: time.Now},
+		Name: "card", Reader: r, Router: &bip.Table{Method1: b, Method2: b}, ListenOn: listenOn,
+		LocalInfo: d.Terminal.LocalInfo(), ShowTexts: d.Terminal.DisplayText, BufferLimit: d.Terminal.BufferLimit,
 	}
 	if t.full {
-		c.LocalInfo.IMEISV, c.LocalInfo.Location = "0010101234567812", []byte{0x00, 0xF1, 0x10, 0x00, 0x01, 0x00, 0x01}
-		c.ShowTexts = true
 		c.SendSMS = func(context.Context, cat.ShortMessage) error { return nil }
 	}
 	return c

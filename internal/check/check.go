@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net/netip"
 	"sync"
 	"time"
 
@@ -27,6 +28,7 @@ type Config struct {
 	Network   bool
 	Policy    *egress.Policy // nil: the defaults of package egress
 	LocalInfo *cat.LocalInfo // nil: PROVIDE LOCAL INFORMATION is not offered
+	ListenOn  netip.Addr     // of UICC server mode, with Network; the zero Addr: it is not offered
 	// PollInterval is the time between two STATUS commands: a card begins only when it is asked. 0 = 1 s.
 	PollInterval time.Duration
 }
@@ -60,7 +62,9 @@ func Run(ctx context.Context, w io.Writer, cfg Config) (Result, error) {
 		Name: "card", Reader: &reader{Reader: cfg.Reader, exam: e, out: func() { cancel(errTakenOut) }}, PIN: cfg.PIN,
 		LocalInfo: cfg.LocalInfo, PollInterval: cfg.PollInterval, Policy: cfg.Policy, Log: e.logger(),
 	}
-	if !cfg.Network {
+	if cfg.Network {
+		c.ListenOn = cfg.ListenOn
+	} else {
 		c.Router = nowhere{}
 	}
 	e.printf("reader %s\n", cfg.Reader.Name())

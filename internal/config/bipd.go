@@ -97,9 +97,9 @@ type Egress struct {
 	Rules []egress.Rule `toml:"rule"`
 }
 
-// LoadBipd reads and checks bipd.toml.
-func LoadBipd(file string) (*Bipd, error) {
-	c := &Bipd{
+// DefaultBipd is what holds where bipd.toml says nothing. It has no card.
+func DefaultBipd() *Bipd {
+	return &Bipd{
 		Log:     Log{"info", "text"},
 		Control: CardControl{Socket: "/run/bipd/bipd.sock"},
 		SMS:     SMS{HookTimeout: Duration(sms.DefaultHookTimeout)},
@@ -109,6 +109,11 @@ func LoadBipd(file string) (*Bipd, error) {
 		},
 		Kernel: Kernel{Listen: "127.0.0.1"},
 	}
+}
+
+// LoadBipd reads and checks bipd.toml.
+func LoadBipd(file string) (*Bipd, error) {
+	c := DefaultBipd()
 	if err := decodeFile(file, c); err != nil {
 		return nil, err
 	}
