@@ -216,5 +216,18 @@ var ownCommands = map[string]func(a *app){
 			a.fail("channel status %X", v)
 		}
 		a.told(id, cat.LinkEstablished, 0)
+		a.noEvent()
+	},
+	"datagrams are kept apart, however they are read": func(a *app) {
+		a.both()
+		id, f := a.dial("udp")
+		f.push(ramp(0, 300))
+		f.push(ramp(900, 20))
+		for _, want := range [][]byte{ramp(0, 300), ramp(900, 20)} {
+			a.dataAvailable(id)
+			if got := a.drain(id); !bytes.Equal(got, want) {
+				a.fail("%d octets came, want %d", len(got), len(want))
+			}
+		}
 	},
 }

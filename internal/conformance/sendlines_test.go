@@ -48,6 +48,7 @@ var sendLines = []line{
 		a.send(id, ramp(0, 50))
 		a.goesOut(a.farEnd(), ramp(0, 50))
 		a.told(id, cat.LinkEstablished, 0)
+		a.noEvent()
 	})},
 	{5, "", "the first datagram of an on-demand UDP link goes out and its answer comes back", applet(func(a *app) {
 		a.both()

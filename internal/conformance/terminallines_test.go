@@ -80,6 +80,9 @@ func allRefusals(k *testCase) {
 	n.script = func(_ context.Context, r bip.Request) error {
 		causes := []error{nil, syscall.ECONNREFUSED, syscall.ENETDOWN, syscall.EADDRINUSE, &bip.Error{Cause: bip.CauseDenied},
 			&bip.Error{Cause: bip.CauseNoNetwork}, &bip.Error{Cause: bip.CauseTransport}, &bip.Error{Cause: bip.CauseName}, errors.New("anything")}
+		if int(r.Remote.Port()) >= len(causes) {
+			return fmt.Errorf("nobody asked for %v", r.Remote)
+		}
 		return causes[r.Remote.Port()]
 	}
 	judged := func(v softuicc.Violation) bool { return v.Clause == "5.2" } // the scripted network refuses a transport on offer
