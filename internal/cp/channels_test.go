@@ -4,8 +4,10 @@ import (
 	"fmt"
 	"sync"
 	"testing"
+	"time"
 
 	"bipd/cat"
+	"bipd/ptylink/mux"
 	"bipd/softuicc"
 )
 
@@ -43,7 +45,8 @@ func TestSevenChannels(t *testing.T) {
 					a.must(c.Close())
 				}))
 			}
-			b := run(t, options{quiet: true, applets: list})
+			patient := mux.Config{N1: 512, KeepAlive: 10 * time.Second} // a loaded machine is no dead line
+			b := run(t, options{quiet: true, mux: patient, applets: list})
 			for id := 1; id <= cat.MaxChannels; id++ {
 				b.log.await(t, "daemon=bipd", "channel closed", fmt.Sprintf("channel=%d ", id))
 			}
