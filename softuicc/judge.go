@@ -235,7 +235,7 @@ func (m *judged) readOpen(l *objects) bool {
 	}
 	if v, has := l.find(tagBearer); has && len(v) > 0 {
 		m.bearer, m.bearerAll = v[0], v
-	} else if m.transport != transportServer {
+	} else if !onTerminal(m.transport) {
 		ok = false
 	}
 	if (m.transport == transportTCP || m.transport == transportUDP) && m.qualifier()&openDNS == 0 {

@@ -4,9 +4,11 @@ import "bytes"
 
 // Transport protocols (clause 8.59), in the judge's own words.
 const (
-	transportUDP    = 0x01
-	transportTCP    = 0x02
-	transportServer = 0x03
+	transportUDP      = 0x01
+	transportTCP      = 0x02
+	transportServer   = 0x03
+	transportUDPLocal = 0x04
+	transportTCPLocal = 0x05
 )
 
 // Qualifier bits of OPEN CHANNEL (clause 8.6), in the judge's own words.
@@ -43,7 +45,14 @@ type judgedChannel struct {
 	free       int    // as last told, 255 = more than 255
 }
 
-func (ch *judgedChannel) tcp() bool { return ch.request.transport != transportUDP }
+func (ch *judgedChannel) tcp() bool {
+	return ch.request.transport != transportUDP && ch.request.transport != transportUDPLocal
+}
+
+// onTerminal tells the transports that end on the terminal itself: they need no bearer (ETSI TS 102 223 clause 8.59).
+func onTerminal(transport byte) bool {
+	return transport == transportServer || transport == transportUDPLocal || transport == transportTCPLocal
+}
 
 func (j *judge) openCount() (n int) {
 	for i := range j.channels {
@@ -140,7 +149,7 @@ func (j *judge) grants(m *judged, l *objects, general byte) int {
 	bearer, ok := l.find(tagBearer)
 	same := true
 	switch {
-	case m.transport == transportServer:
+	case onTerminal(m.transport) && m.bearerAll == nil:
 	case !ok || len(bearer) == 0:
 		j.violate("6.8", "OPEN CHANNEL performed, but the response has no bearer description (35)")
 	default:
