@@ -174,6 +174,7 @@ func leaves(a *app, port uint16) {
 		}
 		a.told(id, cat.LinkListen, 0)
 	}
+	a.noEvent()
 }
 
 func backToListen(a *app, port uint16) {
