@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
-	"strings"
 
 	"bipd/cat"
 	"bipd/softuicc"
@@ -243,7 +242,3 @@ func appletList(l ...softuicc.Applet) []softuicc.Applet { return l }
 
 var udpDial = softuicc.DialParams{Qualifier: cat.OpenImmediate}
 
-// exactly255 tells the judge's opinion that FF, more than 255, may not stand for 255 octets: nothing else could.
-func exactly255(v softuicc.Violation) bool {
-	return v.Clause == "8.54" && strings.Contains(v.Text, "more than 255 octets were announced; 237 delivered and 18 left")
-}

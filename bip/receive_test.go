@@ -105,7 +105,7 @@ func TestBlocks(t *testing.T) {
 		}
 		block(64 << 10)
 		a.close(id)
-	}), tolerate: exactly255})
+	})})
 }
 
 // TestTwoAPDUs counts: while data wait, 237 octets cost a FETCH and a TERMINAL RESPONSE and nothing else.
