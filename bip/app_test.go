@@ -241,4 +241,3 @@ func unknownObject(v softuicc.Violation) bool { return v.Clause == "6.10" }
 func appletList(l ...softuicc.Applet) []softuicc.Applet { return l }
 
 var udpDial = softuicc.DialParams{Qualifier: cat.OpenImmediate}
-
