@@ -89,6 +89,9 @@ func (g *Gateway) request(cmd cat.Command, o *cat.OpenChannel, id, granted int) 
 	case cat.UDPClientRemote:
 		r.Network = "udp"
 	case cat.TCPServer:
+		if !g.cfg.Listen {
+			return r, &Error{CauseTransport, fmt.Errorf("%v is not offered", o.Transport.Protocol)}
+		}
 		r.Network, r.Listen = "tcp", true
 	case cat.TCPClientLocal:
 		r.Network, r.OnTerminal = "tcp", true

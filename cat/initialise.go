@@ -43,7 +43,7 @@ func (s *Session) tellInitialised(ctx context.Context) error {
 // sendProfile sends the TERMINAL PROFILE.
 func (s *Session) sendProfile(ctx context.Context) error {
 	profile := s.Profile()
-	s.log.Info("card session starts", "atr", hexOf(s.card.ATR()), "gsm", s.gsm, "profile", hexOf(profile))
+	s.log.Info("card session starts", "atr", hexOf(s.card.ATR()), "gsm", s.gsm, "profile", hexOf(profile), "profile_offers", offers(profile))
 	s.emit(trace.CP, trace.UICC, "TERMINAL PROFILE")
 	_, sw, err := s.transmit(ctx, s.toolkitClass(), insTerminalProfile, 0, 0, profile, 0)
 	if err == nil && !sw.OK() {

@@ -3,6 +3,7 @@ package cat
 import (
 	"cmp"
 	"maps"
+	"strings"
 )
 
 // The bits of the TERMINAL PROFILE that say that something is offered (clause 5.2). What has no bit of its own is not here.
@@ -90,6 +91,15 @@ var facilityNames = func() map[Facility]string {
 
 // Name says what the bit offers; empty where that is not known here.
 func (f Facility) Name() string { return facilityNames[f] }
+
+// offers names what a TERMINAL PROFILE offers.
+func offers(profile []byte) string {
+	var names []string
+	for _, f := range Facilities(profile) {
+		names = append(names, f.Name())
+	}
+	return strings.Join(names, ", ")
+}
 
 // Compare orders facilities by octet and bit.
 func (f Facility) Compare(g Facility) int {
