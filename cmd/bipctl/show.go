@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"sync"
@@ -10,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"bipd/internal/capture"
 	"bipd/internal/control"
 	"bipd/trace"
 )
@@ -69,19 +71,35 @@ func traceCommand() *cobra.Command {
 		Short: "Show what happens, live, as one JSON object a line or as a ladder",
 		Long: `trace shows the events of one or more daemons until it is interrupted: APDUs, AT
 commands, network data and the named steps of both methods. With --ladder the
-events are kept until then and shown as a message sequence chart.`,
+events are kept until then and shown as a message sequence chart. With --pcapng
+the APDUs, and the network side of the channels as they tell it, are written live
+as a capture for Wireshark: bipctl trace --pcapng - | wireshark -k -i -`,
 		Args: cobra.NoArgs,
 	}
 	sockets := cmd.Flags().StringSliceP("socket", "s", []string{defaultSocket}, "control sockets of the daemons")
 	ladder := cmd.Flags().Bool("ladder", false, "show a ladder at the end")
 	html := cmd.Flags().String("html", "", "write the ladder as an HTML page to this file at the end")
+	pcapng := cmd.Flags().String("pcapng", "", "write a capture for Wireshark to this file, live; - is standard output")
+	cmd.MarkFlagsMutuallyExclusive("pcapng", "ladder")
+	cmd.MarkFlagsMutuallyExclusive("pcapng", "html")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		keep := *ladder || *html != ""
-		events, err := follow(cmd.Context(), *sockets, keep)
-		if err != nil || !keep {
+		switch {
+		case *pcapng != "":
+			return followCapture(cmd.Context(), *sockets, *pcapng)
+		case !*ladder && *html == "":
+			return follow(cmd.Context(), *sockets, func(e trace.Event) error { return trace.Encode(os.Stdout, e) })
+		}
+		var events []trace.Event
+		err := follow(cmd.Context(), *sockets, func(e trace.Event) error {
+			if len(events) < maxKept {
+				events = append(events, e)
+			}
+			return nil
+		})
+		if err != nil {
 			return err
 		}
-		return writeLadders(stdout(), steps(events), *ladder, *html)
+		return writeLadders(stdout(), steps(trace.Merge(events)), *ladder, *html)
 	}
 	return cmd
 }
@@ -89,20 +107,23 @@ events are kept until then and shown as a message sequence chart.`,
 // maxKept bounds the events that are kept for a ladder.
 const maxKept = 1 << 20
 
-// follow prints or keeps the events of the daemons until ctx ends.
-func follow(ctx context.Context, sockets []string, keep bool) ([]trace.Event, error) {
+// follow calls f with each event of the daemons, one at a time, until ctx ends or f fails.
+func follow(ctx context.Context, sockets []string, f func(trace.Event) error) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
 	var mu sync.Mutex
-	var events []trace.Event
+	var failed error
 	errs := make(chan error, len(sockets))
 	for _, s := range sockets {
 		go func() {
 			err := control.NewClient(s).Events(ctx, func() {}, func(e trace.Event) {
 				mu.Lock()
 				defer mu.Unlock()
-				if !keep {
-					trace.Encode(os.Stdout, e)
-				} else if len(events) < maxKept {
-					events = append(events, e)
+				if failed != nil {
+					return
+				}
+				if failed = f(e); failed != nil {
+					cancel()
 				}
 			})
 			if err != nil {
@@ -117,7 +138,26 @@ func follow(ctx context.Context, sockets []string, keep bool) ([]trace.Event, er
 			first = err
 		}
 	}
-	return trace.Merge(events), first
+	if failed != nil {
+		return failed
+	}
+	return first
+}
+
+// followCapture writes a capture until ctx ends. The file is for its owner alone: what cards say is in it.
+func followCapture(ctx context.Context, sockets []string, path string) error {
+	f := os.Stdout
+	if path != "-" {
+		var err error
+		if f, err = os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600); err != nil {
+			return err
+		}
+	}
+	w, err := capture.NewWriter(f)
+	if err == nil {
+		err = follow(ctx, sockets, w.Event)
+	}
+	return errors.Join(err, f.Close())
 }
 
 // steps leaves out the raw APDUs: in a ladder the commands that they carry have arrows of their own.
