@@ -140,13 +140,14 @@ func TestReconnectGivenUp(t *testing.T) {
 
 // TestNoReconnect leaves a channel dropped that the far end closed or reset, and one whose card did not ask for it.
 func TestNoReconnect(t *testing.T) {
-	closing := tcpServer(t, func(c *net.TCPConn) {})
-	resetting := tcpServer(t, func(c *net.TCPConn) { c.SetLinger(0) })
+	closing := tcpServer(t, func(c *net.TCPConn) { c.Read(make([]byte, 1)) })
+	resetting := tcpServer(t, func(c *net.TCPConn) { c.Read(make([]byte, 1)); c.SetLinger(0) })
 	s := newShaky()
 	run(t, options{router: kernel(nil), applets: applets(func(a *app) {
 		a.both()
 		for _, remote := range []netip.AddrPort{closing, resetting} {
 			id, _ := a.open(openBody("tcp", remote), cat.OpenImmediate|cat.OpenAutoReconnect)
+			a.send(id, []byte{1})
 			a.dropped(id)
 			a.close(id, 0x3A, 0x02)
 		}

@@ -10,6 +10,7 @@ import (
 )
 
 func FuzzParseTLVs(f *testing.F) {
+	addVectors(f, "terminal_response") // it is a list of objects
 	f.Add(octets(f, "81 03 01 40 01 82 02 81 82 35 01 03 39 02 05 78"))
 	f.Add(octets(f, "B6 81 80", "00"))
 	f.Add(AppendTLV(nil, TLV{TagChannelData, true, ramp(200)}))
@@ -42,6 +43,7 @@ func FuzzParseTLVs(f *testing.F) {
 }
 
 func FuzzParseCommand(f *testing.F) {
+	addVectors(f, "proactive")
 	for _, s := range []string{
 		"D0 1E 81 03 01 40 03 82 02 81 82 05 00 35 01 03 39 02 05 78 3C 03 02 01 BB 3E 05 21 7F 00 00 0A",
 		"D0 2A 81 03 01 40 01 82 02 81 82 35 01 0A 39 02 04 00 47 04 03 6F 74 61 3E 00 0D 02 F4 61 0D 02 F4 62 3C 03 01 00 35 3E 05 21 7F 01 02 03",
@@ -97,6 +99,7 @@ func checkDetailsGiven(t *testing.T, b []byte, c Command) {
 }
 
 func FuzzParseResponse(f *testing.F) {
+	addVectors(f, "terminal_response")
 	f.Add(octets(f, "81 03 01 40 01 82 02 82 81 83 01 00 38 02 81 00 35 01 03 39 02 05 78"))
 	f.Add(octets(f, "81 03 01 42 00 82 02 82 81 83 02 3A 02"))
 	f.Add(octets(f, "81 03 01 27 02 82 02 82 81 83 01 24 A4 01 01"))
@@ -120,6 +123,7 @@ func FuzzParseResponse(f *testing.F) {
 }
 
 func FuzzParseEnvelope(f *testing.F) {
+	addVectors(f, "envelope")
 	f.Add(octets(f, "D6 0E 99 01 09 82 02 82 81 B8 02 81 00 B7 01 FF"))
 	f.Add(octets(f, "D7 0C 82 02 82 81 A4 01 01 A5 03 00 10 00"))
 	f.Add(octets(f, "D1 81 06 82 02 83 81 0B 00"))

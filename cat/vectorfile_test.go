@@ -96,6 +96,15 @@ type decoded struct {
 // vectorPath finds a file of the vectors that lie beside the repository, or skips the test.
 func vectorPath(t testing.TB, name string) string {
 	t.Helper()
+	path, there := findVectors(t, name)
+	if !there {
+		t.Skipf("the vectors are not beside this repository: no %s", path)
+	}
+	return path
+}
+
+func findVectors(t testing.TB, name string) (path string, there bool) {
+	t.Helper()
 	dir, err := os.Getwd()
 	if err != nil {
 		t.Fatal(err)
@@ -110,11 +119,9 @@ func vectorPath(t testing.TB, name string) string {
 		}
 		dir = parent
 	}
-	path := filepath.Join(dir, "..", "shared", "vectors", name)
-	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
-		t.Skipf("the vectors are not beside this repository: no %s", path)
-	}
-	return path
+	path = filepath.Join(dir, "..", "shared", "vectors", name)
+	_, err = os.Stat(path)
+	return path, !errors.Is(err, fs.ErrNotExist)
 }
 
 // loadVectors reads cat.jsonl.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
+	"runtime"
 	"time"
 
 	"bipd/cat"
@@ -50,6 +51,16 @@ func codecFigures() []figure {
 				return nil
 			}),
 		})},
+		{name: "cat.decode_allocs", unit: "allocs", peer: "decoding allocates what it returns", prepare: always(stand{
+			ours: allocations(len(coded), func() error {
+				for _, b := range coded {
+					if _, err := cat.ParseCommand(b); err != nil {
+						return err
+					}
+				}
+				return nil
+			}),
+		})},
 		{name: "cat.encode", unit: "ns", peer: "a copy of the same octets", prepare: always(stand{
 			ours: perItem(len(commands), func() error {
 				buf := make([]byte, 0, 256)
@@ -70,6 +81,33 @@ func codecFigures() []figure {
 				return nil
 			}),
 		})},
+		{name: "cat.encode_allocs", unit: "allocs", peer: "a copy allocates nothing", prepare: always(stand{
+			ours: allocations(len(commands), func() error {
+				buf := make([]byte, 0, 256)
+				for _, c := range commands {
+					if buf = c.Append(buf[:0]); len(buf) == 0 {
+						return fmt.Errorf("%v is coded as nothing", c.Details.Type)
+					}
+				}
+				return nil
+			}),
+		})},
+	}
+}
+
+// allocations counts the heap allocations for each of the n things that f does.
+func allocations(n int, f func() error) measurement {
+	return func(context.Context, time.Duration) (float64, error) {
+		const runs = 1000
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		for range runs {
+			if err := f(); err != nil {
+				return 0, err
+			}
+		}
+		runtime.ReadMemStats(&after)
+		return float64(after.Mallocs-before.Mallocs) / float64(runs*n), nil
 	}
 }
 

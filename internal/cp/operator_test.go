@@ -165,16 +165,21 @@ func TestEvents(t *testing.T) {
 
 // TestAPDU sends raw APDUs where the configuration allows it.
 func TestAPDU(t *testing.T) {
-	for _, allowed := range []bool{false, true} {
+	serving := func(t *testing.T, allowed bool) *bed {
 		b := start(t, alone(options{cp: func(c *cp.Config) { c.AllowAPDU = allowed }}))
 		eventually(t, "the session", func() bool { return b.cp.Status().State == "serving" })
-		r, err := asks(t, b.cp.Transmit, control.APDU{APDU: "00 A4 00 04 02 3F 00"})
-		if !allowed {
-			if !errors.Is(err, control.ErrForbidden) {
-				t.Errorf("not allowed: %+v %v", r, err)
-			}
-			continue
+		return b
+	}
+	const selectMF = "00 A4 00 04 02 3F 00"
+	t.Run("not allowed", func(t *testing.T) {
+		b := serving(t, false)
+		if r, err := asks(t, b.cp.Transmit, control.APDU{APDU: selectMF}); !errors.Is(err, control.ErrForbidden) {
+			t.Errorf("%+v %v", r, err)
 		}
+	})
+	t.Run("allowed", func(t *testing.T) {
+		b := serving(t, true)
+		r, err := asks(t, b.cp.Transmit, control.APDU{APDU: selectMF})
 		if err != nil || r.SW != "9000" || !strings.HasPrefix(r.Data, "62") {
 			t.Errorf("%+v %v", r, err)
 		}
@@ -183,7 +188,7 @@ func TestAPDU(t *testing.T) {
 				t.Errorf("%s: %v", bad, err)
 			}
 		}
-	}
+	})
 }
 
 // TestShortMessages has a card send messages: by the way that is configured, and one that fails.
