@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -35,13 +36,14 @@ func TestConformanceSequences(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	type step struct {
+		Dir, Hex string
+		SW       bool
+	}
 	var file struct {
 		Sequences []struct {
 			ID    string
-			Steps []struct {
-				Dir, Hex string
-				SW       bool
-			}
+			Steps []step
 		}
 	}
 	if err := json.Unmarshal(b, &file); err != nil {
@@ -49,18 +51,17 @@ func TestConformanceSequences(t *testing.T) {
 	}
 	played := 0
 	for _, s := range file.Sequences {
+		// Not here: sequences with bytes to be filled in, and those whose channels were opened before they begin.
+		if slices.ContainsFunc(s.Steps, func(x step) bool { return strings.Contains(x.Hex, "{") }) ||
+			s.ID == "ERR_NO_CHANNEL" || s.ID == "EVENT_DATA_AVAILABLE_2.1" {
+			continue
+		}
 		t.Run(s.ID, func(t *testing.T) {
 			var commands [][]byte
 			for _, step := range s.Steps {
-				if strings.Contains(step.Hex, "{") {
-					t.Skip("the sequence has bytes to be filled in")
-				}
 				if step.Dir == "card->me" && !step.SW && strings.HasPrefix(step.Hex, "D0") {
 					commands = append(commands, unhex(t, step.Hex))
 				}
-			}
-			if s.ID == "ERR_NO_CHANNEL" || s.ID == "EVENT_DATA_AVAILABLE_2.1" {
-				t.Skip("its channels were opened before the sequence begins")
 			}
 			played++
 			c := newCard(t, Config{Applets: []Applet{func(ctx context.Context, tk *Toolkit) error {
@@ -83,7 +84,7 @@ func TestConformanceSequences(t *testing.T) {
 				case strings.HasPrefix(step.Hex, "81"):
 					e.command(0x14, unhex(t, step.Hex))
 				default:
-					t.Skipf("step %s", step.Hex)
+					t.Errorf("step %s cannot be played", step.Hex)
 				}
 			}
 			clean(t, c)
