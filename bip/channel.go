@@ -163,7 +163,11 @@ func (c *channel) checkLink() {
 	if !ended || !drained {
 		return
 	}
-	c.g.log.Info("link dropped", "channel", c.id, "remote", c.req.Remote, "error", err)
+	cause := "closed by the far end"
+	if err != nil {
+		cause = err.Error()
+	}
+	c.g.log.Info("link dropped", "channel", c.id, "remote", c.req.Remote, "cause", cause)
 	if c.server != nil {
 		c.clientGone()
 		return
