@@ -1,10 +1,12 @@
 package cp_test
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 
 	"bipd/cat"
+	"bipd/trace"
 )
 
 // TestKeptAccess has the card keep its access over CLOSE CHANNEL: the AP is asked for the network once, and again later.
@@ -25,11 +27,18 @@ func TestKeptAccess(t *testing.T) {
 		}
 	})})
 	asked := 0
-	for _, e := range b.events.all() {
-		if strings.HasPrefix(e.What, "AT%GETNET") {
-			asked++
+	b.events.await(t, func(events []trace.Event) error {
+		asked = 0
+		for _, e := range events {
+			if strings.HasPrefix(e.What, "AT%GETNET") {
+				asked++
+			}
 		}
-	}
+		if asked < 2 {
+			return fmt.Errorf("the AP was asked %d times for three channels, want 2", asked)
+		}
+		return nil
+	})
 	if asked != 2 {
 		t.Errorf("the AP was asked %d times for three channels, want 2", asked)
 	}
