@@ -234,11 +234,11 @@ func (g *Gateway) connect(c *channel, answer func(error) cat.Answer) cat.Answer 
 
 func (g *Gateway) connectInBackground(c *channel, d Dialer) {
 	conn, err := g.dial(c.ctx, c, d)
-	g.connected(c, conn, err)
+	g.deliver(c, conn, err)
 }
 
-// connected takes the result of a connect that no command waits for to the card's goroutine.
-func (g *Gateway) connected(c *channel, conn net.Conn, err error) {
+// deliver takes the result of a connect that no command waits for to the card's goroutine.
+func (g *Gateway) deliver(c *channel, conn net.Conn, err error) {
 	posted := g.session.Post(func() {
 		if g.channels[c.id] != c { // closed or reset in the meantime
 			g.discard(conn)

@@ -42,7 +42,7 @@ func (g *Gateway) reconnecting(c *channel) {
 	for wait := minReconnectWait; ; wait = min(2*wait, maxReconnectWait) {
 		conn, err := g.dial(ctx, c, c.bearer.Prepare(ctx, c.req))
 		if err == nil || ctx.Err() != nil {
-			g.connected(c, conn, err)
+			g.deliver(c, conn, err)
 			return
 		}
 		timer := time.NewTimer(wait)
@@ -50,7 +50,7 @@ func (g *Gateway) reconnecting(c *channel) {
 		case <-timer.C:
 		case <-ctx.Done():
 			timer.Stop()
-			g.connected(c, nil, err)
+			g.deliver(c, nil, err)
 			return
 		}
 	}

@@ -55,8 +55,9 @@ func (t terminal) config(r *softuicc.Reader) cp.Config {
 	d := config.DefaultBipd()
 	if t.full {
 		d.Terminal.IMEISV, d.Terminal.Location, d.Terminal.DisplayText = "0010101234567812", "00F11000010001", true
+		d.Kernel.Listen = "127.0.0.1"
 	}
-	listenOn, _ := d.Kernel.ListenOn() // as it is by default
+	listenOn, _ := d.Kernel.ListenOn() // an address or none, as above
 	b := bearer{&bip.KernelBearer{ListenOn: listenOn}, t.fault}
 	c := cp.Config{
 		Name: "card", Reader: r, Router: &bip.Table{Method1: b, Method2: b}, ListenOn: listenOn,

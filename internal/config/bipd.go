@@ -107,7 +107,6 @@ func DefaultBipd() *Bipd {
 			IMEI: "001010123456788", Language: "en", PollInterval: Duration(30 * time.Second), BufferLimit: 16384,
 			ConnectTimeout: Duration(30 * time.Second), SendTimeout: Duration(10 * time.Second),
 		},
-		Kernel: Kernel{Listen: "127.0.0.1"},
 	}
 }
 
