@@ -205,12 +205,18 @@ func (c *conn) sweep() {
 		c.swept.up, c.swept.stuck = up, 0
 		return
 	}
-	if _, err := c.dlc.Write(nil); err == nil { // writes nothing, but fails on a DLC that has ended
+	if !c.over() {
 		return
 	}
 	if c.swept.stuck++; c.swept.stuck >= stuckSweeps {
 		c.abort(errStalled)
 	}
+}
+
+// over tells that the DLC has ended, whatever of it is still to be read.
+func (c *conn) over() bool {
+	_, err := c.dlc.Write(nil) // writes nothing, but fails on a DLC that has ended
+	return err != nil
 }
 
 // emitClose emits S718 once, before the connection is closed from this side.

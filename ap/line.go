@@ -25,7 +25,7 @@ type line struct {
 
 	mu     sync.Mutex
 	slots  [ptylink.MaxChannel + 1]slot // by channel; 0 is unused
-	opened chan struct{}                // closed and renewed when a DLC was opened
+	opened chan struct{}                // closed and renewed when a DLC was opened or a channel became free
 }
 
 // slot is the state of one channel:
@@ -56,8 +56,7 @@ func (l *line) accept(ctx context.Context, n int, channel func(context.Context, 
 		l.mu.Lock()
 		old := l.slots[n]
 		l.slots[n] = slot{dlc: d}
-		close(l.opened)
-		l.opened = make(chan struct{})
+		l.wake()
 		l.mu.Unlock()
 		if old.dlc != nil {
 			old.dlc.Close()
@@ -76,10 +75,10 @@ func (l *line) take(ctx context.Context, c *conn) error {
 		l.mu.Lock()
 		s, opened := &l.slots[c.channel], l.opened
 		switch {
-		case s.conn != nil:
+		case s.conn != nil && !s.conn.over(): // else the DLC that the CP has opened anew is about to come through accept
 			l.mu.Unlock()
 			return at.ErrChannelBusy
-		case s.dlc != nil && !s.dlc.over():
+		case s.conn == nil && s.dlc != nil && !s.dlc.over():
 			c.dlc, s.dlc, s.conn = s.dlc, nil, c
 			l.running.Add(1)
 			l.mu.Unlock()
@@ -102,7 +101,14 @@ func (l *line) free(c *conn) {
 	defer l.mu.Unlock()
 	if l.slots[c.channel].conn == c {
 		l.slots[c.channel].conn = nil
+		l.wake()
 	}
+}
+
+// wake lets take look again. The caller holds mu.
+func (l *line) wake() {
+	close(l.opened)
+	l.opened = make(chan struct{})
 }
 
 // sweep looks for connections that cannot end by themselves.

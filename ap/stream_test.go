@@ -350,13 +350,17 @@ func TestChannelOpenedAnew(t *testing.T) {
 	a := newAP(t, nil)
 	data := random(60 << 10)
 	got := make(chan []byte, 1)
-	release := make(chan struct{})
+	release, end := make(chan struct{}), make(chan struct{})
 	first := listen(t, func(c *net.TCPConn) {
 		c.SetReadBuffer(4 << 10)
-		<-release
+		select {
+		case <-release:
+		case <-end:
+		}
 		p, _ := io.ReadAll(c)
 		got <- p
 	})
+	t.Cleanup(func() { close(end) })
 	second := listen(t, echo)
 	c := serve(t, a.AP, "line1")
 	for range 2 {
@@ -392,4 +396,29 @@ func TestLines(t *testing.T) {
 	for _, c := range conns {
 		roundTrip(t, c, "all at once")
 	}
+}
+
+// AT%WEBOPCH may be handled before the DLC that the CP opened for it, in the place of one that it closed, is in its slot.
+func TestTakeWaitsForReopenedDLC(t *testing.T) {
+	l := newLine(newAP(t, nil).AP, "line1")
+	old, oldEnd := net.Pipe()
+	anew, anewEnd := net.Pipe()
+	defer oldEnd.Close()
+	defer anewEnd.Close()
+	l.slots[1].conn = &conn{line: l, channel: 1, dlc: &dlc{Conn: old}}
+	c := &conn{line: l, channel: 1}
+	if err := l.take(t.Context(), c); err != at.ErrChannelBusy {
+		t.Fatalf("channel in use: %v", err)
+	}
+	old.Close()
+	time.AfterFunc(20*time.Millisecond, func() {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		l.slots[1] = slot{dlc: &dlc{Conn: anew}}
+		l.wake()
+	})
+	if err := l.take(t.Context(), c); err != nil || c.dlc.Conn != anew {
+		t.Fatalf("channel opened anew: %v", err)
+	}
+	anew.Close()
 }
