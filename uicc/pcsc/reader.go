@@ -42,13 +42,7 @@ func (cfg Config) filled() Config {
 
 // List gives the names of all readers that pcscd knows, in its order. Errors wrap ErrDaemon or are those of ctx.
 func List(ctx context.Context, cfg Config) ([]string, error) {
-	cfg = cfg.filled()
-	c, err := dial(ctx, cfg.Socket, cfg.Timeout)
-	if err != nil {
-		return nil, err
-	}
-	defer c.close()
-	states, err := c.states(ctx, cmdGetReadersState)
+	states, err := readStates(ctx, cfg.filled())
 	if err != nil {
 		return nil, err
 	}
