@@ -398,19 +398,29 @@ func TestLines(t *testing.T) {
 	}
 }
 
+// endingConn is a DLC of which only the end counts.
+type endingConn struct {
+	net.Conn
+	ended atomic.Bool
+}
+
+func (c *endingConn) Write(p []byte) (int, error) {
+	if c.ended.Load() {
+		return 0, net.ErrClosed
+	}
+	return len(p), nil
+}
+
 // AT%WEBOPCH may be handled before the DLC that the CP opened for it, in the place of one that it closed, is in its slot.
 func TestTakeWaitsForReopenedDLC(t *testing.T) {
 	l := newLine(newAP(t, nil).AP, "line1")
-	old, oldEnd := net.Pipe()
-	anew, anewEnd := net.Pipe()
-	defer oldEnd.Close()
-	defer anewEnd.Close()
+	old, anew := &endingConn{}, &endingConn{}
 	l.slots[1].conn = &conn{line: l, channel: 1, dlc: &dlc{Conn: old}}
 	c := &conn{line: l, channel: 1}
 	if err := l.take(t.Context(), c); err != at.ErrChannelBusy {
 		t.Fatalf("channel in use: %v", err)
 	}
-	old.Close()
+	old.ended.Store(true)
 	time.AfterFunc(20*time.Millisecond, func() {
 		l.mu.Lock()
 		defer l.mu.Unlock()
@@ -420,5 +430,4 @@ func TestTakeWaitsForReopenedDLC(t *testing.T) {
 	if err := l.take(t.Context(), c); err != nil || c.dlc.Conn != anew {
 		t.Fatalf("channel opened anew: %v", err)
 	}
-	anew.Close()
 }
