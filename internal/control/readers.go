@@ -21,7 +21,7 @@ type Reader struct {
 	Speed        string       `json:"speed,omitempty"`       // of the USB device, Mbit/s
 	Level        string       `json:"level,omitempty"`       // of exchange: "character", "TPDU", "short APDU", "extended APDU"
 	Protocols    []string     `json:"protocols,omitempty"`   // that the reader speaks: "T=0", "T=1"
-	Voltages     []string     `json:"voltages,omitempty"`    // "5V", "3V", "1.8V"
+	Voltages     string       `json:"voltages,omitempty"`    // that it can give: "5/3/1.8 V"
 	MaxMessage   int          `json:"max_message,omitempty"` // octets of a CCID message, with its header
 	Problem      string       `json:"problem,omitempty"`     // why its cards cannot be used
 	Hint         string       `json:"hint,omitempty"`        // what to do about it
