@@ -131,7 +131,7 @@ func (f FS) interfaces(path string, c *configuration) []Interface {
 		if slices.ContainsFunc(active, func(a Interface) bool { return a.Number == in.Number }) {
 			continue
 		}
-		dir := filepath.Join(f.devices(), fmt.Sprintf("%s:%d.%d", path, c.value, in.Number))
+		dir := filepath.Join(f.devices(), interfaceName(path, c.value, in.Number))
 		alternate, err := strconv.ParseUint(text(dir, "bAlternateSetting"), 10, 8)
 		if err != nil {
 			alternate = 0 // what every interface begins with
@@ -144,6 +144,14 @@ func (f FS) interfaces(path string, c *configuration) []Interface {
 		active = append(active, *chosen)
 	}
 	return active
+}
+
+// interfaceName is the name of an interface in sysfs.
+func interfaceName(path string, configuration, number uint8) string {
+	if bus, root := strings.CutPrefix(path, "usb"); root {
+		path = bus + "-0"
+	}
+	return fmt.Sprintf("%s:%d.%d", path, configuration, number)
 }
 
 // driver names the kernel's driver that is bound to an interface.

@@ -23,15 +23,8 @@ type node struct {
 // openNode opens the node of a device.
 func openNode(name string, d Device) (*node, error) {
 	fd, err := unix.Open(name, unix.O_RDWR|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
-	switch {
-	case errors.Is(err, unix.ENOENT), errors.Is(err, unix.ENODEV), errors.Is(err, unix.ENXIO):
-		return nil, fmt.Errorf("usbfs: open %v: %w: %s: %w", d, ErrGone, name, err)
-	case errors.Is(err, fs.ErrPermission):
-		return nil, fmt.Errorf("usbfs: open %v: %s: %w; let this program's group use the device by a udev rule: "+
-			`SUBSYSTEM=="usb", ATTR{idVendor}=="%04x", ATTR{idProduct}=="%04x", MODE="0660", GROUP="<group>"`,
-			d, name, err, d.Vendor, d.Product)
-	case err != nil:
-		return nil, fmt.Errorf("usbfs: open %v: %s: %w", d, name, err)
+	if err != nil {
+		return nil, openError(err, name, d)
 	}
 	file := os.NewFile(uintptr(fd), name)
 	raw, err := file.SyscallConn()
@@ -43,6 +36,19 @@ func openNode(name string, d Device) (*node, error) {
 		return nil, fmt.Errorf("usbfs: open %v: %s is no usbfs node: %w", d, name, err)
 	}
 	return &node{file, raw}, nil
+}
+
+// openError says why a node cannot be opened and what to do.
+func openError(err error, name string, d Device) error {
+	err = fmt.Errorf("usbfs: open %v: %s: %w", d, name, err)
+	switch {
+	case errors.Is(err, unix.ENOENT), errors.Is(err, unix.ENODEV), errors.Is(err, unix.ENXIO):
+		return fmt.Errorf("%w: %w", err, ErrGone)
+	case errors.Is(err, fs.ErrPermission):
+		return fmt.Errorf(`%w; let this program's group use the device by a udev rule: `+
+			`SUBSYSTEM=="usb", ATTR{idVendor}=="%04x", ATTR{idProduct}=="%04x", MODE="0660", GROUP="<group>"`, err, d.Vendor, d.Product)
+	}
+	return err
 }
 
 // ioctl calls the kernel; see there.

@@ -28,6 +28,11 @@ const (
 // are no events: who waits for those tries again by itself. Where the kernel's events do not come, in a container for example,
 // there is a signal every 2 s, and the log says so.
 func (f FS) Watch(ctx context.Context, log *slog.Logger) <-chan struct{} {
+	return watch(ctx, log, openUevents, pollInterval)
+}
+
+// watch is Watch with the socket that open opens, and with an interval of its own.
+func watch(ctx context.Context, log *slog.Logger, open func() (*os.File, error), interval time.Duration) <-chan struct{} {
 	signals := make(chan struct{}, 1)
 	signal := func() {
 		select {
@@ -36,32 +41,40 @@ func (f FS) Watch(ctx context.Context, log *slog.Logger) <-chan struct{} {
 		}
 	}
 	signal()
-	events, err := openUevents() // before Watch returns: what happens from now on is not missed
+	events, err := open() // before Watch returns: what happens from now on is not missed
 	go func() {
 		defer close(signals)
-		var tasks sync.WaitGroup
-		defer tasks.Wait()
 		if err == nil {
-			defer events.Close()
-			if reach := ueventsReach(); reach != nil {
-				log.Info("the kernel may not tell of USB devices here, looking every 2 s as well", "reason", reach)
-				tasks.Go(func() { poll(ctx, signal) })
-			}
-			stop := context.AfterFunc(ctx, func() { events.Close() })
-			defer stop()
-			err = followUevents(events, signal)
+			err = follow(ctx, log, events, signal, interval)
 		}
 		if ctx.Err() == nil {
-			log.Warn("the kernel does not tell of USB devices, looking every 2 s", "err", err)
-			poll(ctx, signal)
+			log.Warn("the kernel does not tell of USB devices, so they are looked for", "every", interval, "err", err)
+			poll(ctx, signal, interval)
 		}
 	}()
 	return signals
 }
 
-// poll signals every 2 s until ctx ends.
-func poll(ctx context.Context, signal func()) {
-	tick := time.NewTicker(pollInterval)
+// follow signals as the uevents come, and at intervals as well where they may not come, until the socket fails or ctx ends.
+// It closes the socket.
+func follow(ctx context.Context, log *slog.Logger, events *os.File, signal func(), interval time.Duration) error {
+	ctx, cancel := context.WithCancel(ctx)
+	var poller sync.WaitGroup
+	defer poller.Wait()
+	defer cancel()
+	if doubt := ueventsReach(); doubt != nil {
+		log.Info("the kernel may not tell of USB devices here, so they are looked for as well", "every", interval, "reason", doubt)
+		poller.Go(func() { poll(ctx, signal, interval) })
+	}
+	stop := context.AfterFunc(ctx, func() { events.Close() })
+	defer stop()
+	defer events.Close()
+	return followUevents(events, signal)
+}
+
+// poll signals at intervals until ctx ends.
+func poll(ctx context.Context, signal func(), interval time.Duration) {
+	tick := time.NewTicker(interval)
 	defer tick.Stop()
 	for {
 		select {
