@@ -14,6 +14,7 @@ type IDs struct {
 	Manufacturer    string // strings of the device; "" where it has none
 	Name            string
 	Serial          string
+	PacketSize      uint16 // wMaxPacketSize of the bulk IN endpoint; 0: 64
 }
 
 // VIDPID gives "08e6:3437".

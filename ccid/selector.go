@@ -15,11 +15,11 @@ const AllSlots = -1
 
 // Selector names readers and a slot of them, as the configuration does:
 //
-//	*                  every slot of every reader
-//	path=1-1.2         the reader at this place (bus and ports)
-//	id=08e6:3437       a reader of this vendor and product
-//	serial=21120822    the reader of this serial number
-//	name=PC Twin       a reader whose product name contains this, regardless of case
+//   - every slot of every reader
+//     path=1-1.2         the reader at this place (bus and ports)
+//     id=08e6:3437       a reader of this vendor and product
+//     serial=21120822    the reader of this serial number
+//     name=PC Twin       a reader whose product name contains this, regardless of case
 //
 // Each may be followed by ",slot=N", the number of the slot from 0. Without it "*" means all slots and the others slot 0.
 // Where more than one reader fits, the first by path is taken. A field that is empty does not restrict.
