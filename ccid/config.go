@@ -43,7 +43,7 @@ type timing struct {
 	powerDown time.Duration // without power between two attempts (ISO/IEC 7816-3 clause 6.2.4: 10 ms at least)
 	poll      time.Duration // between two looks at a slot of a reader without interrupts
 	retry     time.Duration // before a reader that did not tell the state of a slot is asked again
-	latch     time.Duration // for the interrupt that a reader kept from before it was opened
+	latch     time.Duration // after opening and reset: news of a card that is in may be old
 	busy      time.Duration // between two tries while the reader is busy with itself
 }
 
@@ -58,6 +58,6 @@ var defaultTiming = timing{
 	powerDown: 15 * time.Millisecond,
 	poll:      300 * time.Millisecond,
 	retry:     time.Second,
-	latch:     50 * time.Millisecond,
+	latch:     500 * time.Millisecond,
 	busy:      100 * time.Millisecond,
 }

@@ -82,15 +82,13 @@ func (d *Device) expect(s *Slot, p pending) {
 func (d *Device) collect(s *Slot) (a answer, ok bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if s.pending.active {
-		s.pending.active = false
-		return answer{}, false
-	}
+	answered := s.pending.answered
+	s.pending = pending{}
 	select {
 	case <-s.arrived:
 	default:
 	}
-	return s.reply, true
+	return s.reply, answered
 }
 
 // await returns when the answer of the slot's pending command has come (nil, as a rule), or cannot come any more.
@@ -220,7 +218,7 @@ func (d *Device) addressee(slot, seq byte) *Slot {
 
 // dispatch hands the complete message of the inbox to the slot that waits for it. Late and foreign answers are dropped:
 // those of another slot or number, or of a type that does not answer the command. A failure may come as any type, since
-// readers answer what they do not know by a SlotStatus, save to an abort: then the failure is the aborted command's.
+// readers answer what they do not know by a SlotStatus.
 func (d *Device) dispatch() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -236,13 +234,13 @@ func (d *Device) dispatch() {
 	s.buf = buf
 	p := &s.pending
 	switch {
-	case a.typ != p.typ.answer() && (a.command != commandFailed || p.typ == typeAbort):
+	case a.typ != p.typ.answer() && a.command != commandFailed:
 		d.cfg.Log.Debug("answer dropped of the wrong type", "reader", d.ids.String(), "type", a.typ.String(), "slot", a.slot, "seq", a.seq)
 	case a.command == commandExtended:
 		s.extend(a.err)
 	default:
 		s.reply = a
-		p.active = false
+		p.active, p.answered = false, true
 		s.arrived <- struct{}{}
 	}
 }

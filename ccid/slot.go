@@ -50,9 +50,7 @@ type Slot struct {
 	name   string
 
 	turn     chan struct{} // the token of who sends commands: the slot has one outstanding
-	seq      byte          // of the next command, with turn
-	stuck    bool          // a command was given up, with turn
-	stuckSeq byte          // its number
+	stuck    bool          // a command was given up, and the slot has kept its token of dev.busy; with turn
 	out      []byte        // message to the reader, with turn
 	patience patience      // with turn
 	supply   supply        // of the last cold reset, of who has the card
@@ -63,7 +61,7 @@ type Slot struct {
 	buf     []byte        // holds reply
 	arrived chan struct{} // reply has come
 
-	hints chan hint // what the interrupts told, for follow
+	hints chan hint // for follow; sent to with mu
 
 	mu        sync.Mutex
 	state     slotState
@@ -78,7 +76,7 @@ var _ uicc.Reader = (*Slot)(nil)
 
 func newSlot(d *Device, n int) *Slot {
 	return &Slot{
-		dev: d, number: n, name: d.ids.SlotName(n), turn: tokens(1), seq: firstSeq(),
+		dev: d, number: n, name: d.ids.SlotName(n), turn: tokens(1),
 		arrived: make(chan struct{}, 1), hints: make(chan hint, 1), changed: make(chan struct{}),
 		unit: time.Second,
 	}
