@@ -195,7 +195,7 @@ func (v *VSCard) answer(ctx context.Context, messages <-chan vsMessage) error {
 		switch m.kind {
 		case vsInit:
 			if !bytes.HasPrefix(m.payload, vsHello[:4]) {
-				return fmt.Errorf("Init is %X", m.payload)
+				return fmt.Errorf("the other end says Init %X", m.payload)
 			}
 		case vsError:
 			if len(m.payload) >= 4 && binary.BigEndian.Uint32(m.payload) != 0 {

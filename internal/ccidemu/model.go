@@ -53,6 +53,8 @@ type Model struct {
 	ClockList, RateList []uint32
 	// NoAbort makes the class request ABORT stall and PC_to_RDR_Abort unknown.
 	NoAbort bool
+	// NoClearHalt makes the request to clear an endpoint's halt stall.
+	NoClearHalt bool
 	// Verbatim passes the bytes of XfrBlock to the card and back as they are, whatever they are, and neither needs nor checks
 	// parameters: the reader has no line to the card.
 	Verbatim bool

@@ -96,7 +96,7 @@ func QEMU() Model {
 		Vendor: 0x08E6, Product: 0x4433, CCID: 0x0110,
 		Voltage: 7, Protocols: 1, Clock: 4000, MaxClock: 4000, Clocks: 1, DataRate: 9600, MaxDataRate: 115200, Rates: 1,
 		MaxIFSD: 254, Features: 0x000104FE, MaxMessage: 65554, GetResponse: 0xFF, Envelope: 0xFF, PIN: 1,
-		NoAbort: true, Verbatim: true, LooseSlots: true,
+		NoAbort: true, NoClearHalt: true, Verbatim: true, LooseSlots: true,
 		Faults: []Fault{
 			{Kind: DropAbove, N: 384},
 			{Kind: StrayZLP},
