@@ -70,6 +70,7 @@ type Slot struct {
 	changed   chan struct{} // closed at the next change that watchers are told
 	card      *card         // that was connected and not closed
 	atr       []byte        // of the card that is powered
+	fault     error         // why the card is mute
 }
 
 var _ uicc.Reader = (*Slot)(nil)
@@ -101,6 +102,7 @@ func (s *Slot) enter(st slotState, another bool) {
 	if st != slotPowered {
 		s.atr = nil
 	}
+	s.fault = nil
 	s.state = st
 	if told {
 		close(s.changed)
@@ -132,12 +134,22 @@ func (s *Slot) powered(atr []byte) {
 	s.atr = atr
 }
 
-// unpowered notes that the card has lost its power, or did not get any.
-func (s *Slot) unpowered(st slotState) {
+// unpowered notes that the card has lost its power.
+func (s *Slot) unpowered() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.state.occupied() {
-		s.enter(st, false)
+		s.enter(slotInserted, false)
+	}
+}
+
+// mute notes that the card did not answer to IccPowerOn as a card does.
+func (s *Slot) mute(why error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.state.occupied() {
+		s.enter(slotMute, false)
+		s.fault = why
 	}
 }
 
@@ -178,7 +190,7 @@ func (s *Slot) judge(typ messageType, a answer) error {
 		failure = &Error{Slot: s.name, Command: typ.String(), Code: a.err}
 	}
 	if a.icc == iccInactive && typ != typeGetSlotStatus && a.command == commandFailed {
-		s.unpowered(slotInserted) // by the reader, for that failure
+		s.unpowered() // by the reader, for that failure
 	}
 	s.saw(typ, a.icc)
 	switch {
@@ -196,7 +208,7 @@ func (s *Slot) judge(typ messageType, a answer) error {
 		return fmt.Errorf("ccid: %s: %v: the card has no power after it: %w", s.name, typ, uicc.ErrMute)
 	}
 	if typ == typePowerOff {
-		s.unpowered(slotInserted)
+		s.unpowered()
 	}
 	return nil
 }
