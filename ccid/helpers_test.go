@@ -62,10 +62,10 @@ func emulated(t testing.TB, m ccidemu.Model, cfg Config) (*ccidemu.Reader, *Devi
 	t.Helper()
 	r := ccidemu.New(m)
 	t.Cleanup(func() { r.Close() })
-	return r, openReader(t, r, cfg)
+	return r, openDevice(t, r, cfg)
 }
 
-func openReader(t testing.TB, r *ccidemu.Reader, cfg Config) *Device {
+func openDevice(t testing.TB, r *ccidemu.Reader, cfg Config) *Device {
 	t.Helper()
 	m := r.Model()
 	desc, err := ParseDescriptor(m.ClassDescriptor())
