@@ -14,13 +14,14 @@ func full(m Model) Model {
 	return m
 }
 
-// SCR3310 is a reader of TPDU level that configures itself: parameters, voltage, PPS.
+// SCR3310 is a reader of TPDU level that configures itself: parameters, voltage, PPS. Readers of this maker are known to take
+// longer messages than the 263 octets that they tell of, in which the longest command of T=0 has no room.
 func SCR3310() Model {
 	return full(Model{
 		Manufacturer: "SCM Microsystems Inc.", Name: "SCR3310 USB Smart Card Reader", Serial: "emulated-3310",
 		Vendor: 0x04E6, Product: 0x5116, Release: 0x0518,
 		Voltage: 1, Protocols: 3, Clock: 4000, MaxClock: 12000, DataRate: 9600, MaxDataRate: 307200,
-		MaxIFSD: 252, Features: 0x000100BA, MaxMessage: 263, GetResponse: 0xFF, Envelope: 0xFF,
+		MaxIFSD: 252, Features: 0x000100BA, MaxMessage: 263, LongestMessage: 271, GetResponse: 0xFF, Envelope: 0xFF,
 	})
 }
 
