@@ -22,8 +22,8 @@ import (
 
 // Config is what makes a CP.
 type Config struct {
-	Name      string // of the card
-	Reader    uicc.Reader
+	Name      string         // of the card
+	Reader    uicc.Reader    // may have the method WhyGone() error, which says more of a reader that is gone
 	PIN       string         // empty = none is tried; never logged
 	LocalInfo *cat.LocalInfo // nil: PROVIDE LOCAL INFORMATION is not offered
 	ShowTexts bool           // a text that the card wants shown counts as shown in log and trace
@@ -131,7 +131,7 @@ func (c *CP) serveReader(ctx context.Context) error {
 			break
 		}
 		if was || there {
-			c.log.Warn("reader is gone; looking for it again", "reader", c.cfg.Reader.Name())
+			c.log.Warn("reader is gone; looking for it again", "reader", c.cfg.Reader.Name(), "error", c.whyGone())
 		}
 		was = false
 		if !pause(ctx, readerRetry) {
@@ -142,6 +142,16 @@ func (c *CP) serveReader(ctx context.Context) error {
 }
 
 const readerRetry = 2 * time.Second
+
+// whyGone is errGone, with what the reader says to it.
+func (c *CP) whyGone() error {
+	if r, ok := c.cfg.Reader.(interface{ WhyGone() error }); ok {
+		if err := r.WhyGone(); err != nil {
+			return fmt.Errorf("%w: %w", errGone, err)
+		}
+	}
+	return errGone
+}
 
 // watchReader returns when the reader is gone, and whether it was there.
 func (c *CP) watchReader(ctx context.Context) (there bool) {
@@ -159,7 +169,7 @@ func (c *CP) watchReader(ctx context.Context) (there bool) {
 		case uicc.SlotEmpty:
 			c.setState("absent", nil)
 		case uicc.SlotGone:
-			c.setState("absent", errGone)
+			c.setState("absent", c.whyGone())
 			return there
 		}
 	}

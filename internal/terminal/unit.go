@@ -1,4 +1,4 @@
-package main
+package terminal
 
 import (
 	"context"
@@ -11,16 +11,12 @@ import (
 	"bipd/internal/cp"
 	"bipd/ptylink"
 	"bipd/ptylink/mux"
-	"bipd/trace"
+	"bipd/uicc"
 )
 
-// add puts together what one card needs: its reader, its line to the AP, its policy.
-func (d *terminal) add(c *config.Bipd, card config.Card, log *slog.Logger, stream *trace.Stream) (*cp.CP, error) {
-	reader, closeReader, err := cp.OpenReader(card.Reader, log)
-	if err != nil {
-		return nil, err
-	}
-	d.closers = append(d.closers, closeReader)
+// newUnit puts together what one card needs beside its reader: its line to the AP, its policy.
+func (t *Terminal) newUnit(card config.Card, reader uicc.Reader) (*cp.CP, error) {
+	c, log := t.cfg.File, t.cfg.Log
 	policy, err := egress.New(c.Egress.Rules, egress.HostAddrs)
 	if err != nil {
 		return nil, err
@@ -38,16 +34,14 @@ func (d *terminal) add(c *config.Bipd, card config.Card, log *slog.Logger, strea
 		PollInterval: time.Duration(c.Terminal.PollInterval), BufferLimit: c.Terminal.BufferLimit,
 		ConnectTimeout: time.Duration(c.Terminal.ConnectTimeout), SendTimeout: time.Duration(c.Terminal.SendTimeout),
 		ShowTexts: c.Terminal.DisplayText, AllowAPDU: c.Control.AllowAPDU, SendSMS: smsSender(c.SMS),
-		Rules: rules, Interface: c.Kernel.Interface, ListenOn: listenOn, DNS: c.Kernel.DNS, Policy: policy, Log: log, Trace: stream,
+		Rules: rules, Interface: c.Kernel.Interface, ListenOn: listenOn, DNS: c.Kernel.DNS, Policy: policy, Log: log, Trace: t.cfg.Trace,
 	}
 	if card.Line != nil {
 		if cfg.Line, err = lineConfig(card, log); err != nil {
 			return nil, err
 		}
 	}
-	unit := cp.New(cfg)
-	d.units = append(d.units, unit)
-	return unit, nil
+	return cp.New(cfg), nil
 }
 
 // lineConfig is the line to the AP over a pseudo terminal, which is made anew each time the line comes up.
