@@ -198,3 +198,37 @@ func TestInsideKernelDriver(t *testing.T) {
 		t.Errorf("driver %q after Close", now.Interfaces[0].Driver)
 	}
 }
+
+// pcscd keeps the reader that it has, and the user is told of it.
+func TestInsidePcscd(t *testing.T) {
+	d := reader(t)
+	if err := os.MkdirAll("/run/pcscd", 0o755); err != nil {
+		t.Fatal(err)
+	}
+	var said bytes.Buffer
+	pcscd := exec.Command("/usr/sbin/pcscd", "--foreground", "--debug")
+	pcscd.Stdout, pcscd.Stderr = &said, &said
+	if err := pcscd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		pcscd.Process.Kill()
+		pcscd.Wait()
+		if t.Failed() {
+			t.Logf("pcscd said:\n%s", &said)
+		}
+	}()
+	eventually(t, "pcscd has the reader", func() bool { return reader(t).Interfaces[0].Driver == "usbfs" })
+	for range 2 { // the first try has taken nothing away
+		_, err := usbfs.FS{}.Open(d, 0)
+		var inUse *usbfs.InUseError
+		if !errors.As(err, &inUse) || !reflect.DeepEqual(inUse.Holders, []usbfs.Process{{PID: pcscd.Process.Pid, Name: "pcscd"}}) ||
+			!strings.Contains(err.Error(), "systemctl stop pcscd.socket pcscd.service") {
+			t.Fatal(err)
+		}
+	}
+	pcscd.Process.Signal(syscall.SIGTERM)
+	pcscd.Wait()
+	h, _ := open(t)
+	status(t, h, 1)
+}

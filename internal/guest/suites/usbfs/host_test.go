@@ -40,6 +40,19 @@ func TestReader(t *testing.T) {
 	}
 }
 
+// A reader that pcscd has is left to it.
+func TestPcscd(t *testing.T) {
+	g := guest.Start(t, guest.Config{
+		Modules: []string{"xhci-pci"},
+		Devices: []string{"qemu-xhci,id=usb", "usb-ccid,id=ccid,bus=usb.0,port=1", "ccid-card-passthru,id=slot,chardev=card,bus=ccid.0"},
+		Sockets: []string{"card"},
+		Debian:  []string{"pcscd", "libccid"},
+	})
+	p := &player{guest: g}
+	p.handle(t)
+	g.Run(t, "TestInsidePcscd")
+}
+
 // player plays the card, and the hand that plugs and unplugs.
 type player struct {
 	guest *guest.Guest
