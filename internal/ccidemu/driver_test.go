@@ -83,7 +83,7 @@ func play(ctx context.Context, card uicc.Card) (lines []string, err error) {
 		if !ok {
 			break
 		}
-		if sw, err = ask([]byte{0x80, 0x12, 0, 0, byte(n)}); err != nil {
+		if _, err = ask([]byte{0x80, 0x12, 0, 0, byte(n)}); err != nil {
 			return lines, err
 		}
 		response := []byte{0x80, 0x14, 0, 0, 12, 0x81, 3, 1, 2, 0, 0x82, 2, 0x82, 0x81, 0x83, 1, 0}
