@@ -284,6 +284,7 @@ func (r *Reader) submit(p *pipe, q *request) {
 func (r *Reader) worker(s *slot, c *command, f func(ctx context.Context) reply) {
 	ctx, cancel := context.WithCancel(r.work)
 	s.busy, s.stop = c, cancel
+	insertion := s.insertion
 	r.working.Add(1)
 	go func() {
 		defer r.working.Done()
@@ -291,7 +292,9 @@ func (r *Reader) worker(s *slot, c *command, f func(ctx context.Context) reply) 
 		rep := f(ctx)
 		r.mu.Lock()
 		defer r.mu.Unlock()
-		s.look()
+		if s.look(); rep.removed && s.present && s.insertion == insertion {
+			s.left() // the card has told before its slot could
+		}
 		s.busy, s.stop = nil, nil
 		if !c.mute && !rep.silent && !r.gone {
 			s.answer(c, rep)
