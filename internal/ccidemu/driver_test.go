@@ -1,10 +1,8 @@
 package ccidemu
 
 import (
-	"bytes"
 	"context"
 	"errors"
-	"fmt"
 	"testing"
 
 	"bipd/ccid"
@@ -29,84 +27,16 @@ func drive(t testing.TB, r *Reader) *ccid.Device {
 	return d
 }
 
-// session are commands of every case, with answers short and long, and those that T=0 has to be asked for twice.
-var session = []string{
-	"00A40004023F00",                                                     // SELECT MF: FCP
-	"00A4000C022F05",                                                     // no data
-	"00B0000000", "00B0000002", "00B0000003", "00B0010001", "00B000FF01", // READ BINARY
-	"00A40004022F00", "00B2010430", "00B2010400", "00B2020430", "00B2030430", // READ RECORD
-	"00A4040410A0000000871002FFFFFFFF8903020000", "00A404040BA0000000871002FFFFFFFF00", // SELECT USIM
-	"80F2000C00", "80F2000000", "80F2000C", "80F20001", // STATUS
-	"00D6000001FF", "00A4000C", "0070000001", // refused
-	"8010000020FFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFF", // TERMINAL PROFILE
-	"80C20000FF" + longEnvelope, // 255 octets of data
-	"8012000000",
-}
-
-var longEnvelope = func() string {
-	b := []byte{0xD1, 0x81, 0xFC, 0x82, 2, 0x83, 0x81, 0x8B, 0x81, 0xF5}
-	return tohex(append(b, bytes.Repeat([]byte{0x5A}, 255-len(b))...))
-}()
-
-// applet asks for commands of many lengths.
-func applet(ctx context.Context, tk *softuicc.Toolkit) error {
-	for _, n := range []int{0, 1, 30, 46, 47, 48, 110, 200, 230} { // MORE TIME with an object that no terminal knows
-		c := []byte{0xD0, 0x81, 0, 0x81, 3, 1, 2, 0, 0x82, 2, 0x81, 0x82, 0x7F, 0x81, byte(n)}
-		c = append(c, bytes.Repeat([]byte{byte(n)}, n)...)
-		c[2] = byte(len(c) - 3)
-		if _, err := tk.DoRaw(ctx, c); err != nil {
-			return nil
-		}
-	}
-	return nil
-}
-
-// play plays the session and then all proactive commands, and returns what came back, line by line.
-func play(ctx context.Context, card uicc.Card) (lines []string, err error) {
-	ask := func(capdu []byte) (uicc.StatusWord, error) {
-		rapdu, err := card.Transmit(ctx, capdu)
-		if err != nil {
-			return 0, fmt.Errorf("%X: %w", capdu, err)
-		}
-		lines = append(lines, fmt.Sprintf("%X: %X", capdu, rapdu))
-		_, sw, err := uicc.SplitResponse(rapdu)
-		return sw, err
-	}
-	var sw uicc.StatusWord
-	for _, text := range session {
-		if sw, err = ask(unhexBytes(text)); err != nil {
-			return lines, err
-		}
-	}
-	for range 20 {
-		n, ok := sw.Proactive()
-		if !ok {
-			break
-		}
-		if _, err = ask([]byte{0x80, 0x12, 0, 0, byte(n)}); err != nil {
-			return lines, err
-		}
-		response := []byte{0x80, 0x14, 0, 0, 12, 0x81, 3, 1, 2, 0, 0x82, 2, 0x82, 0x81, 0x83, 1, 0}
-		if sw, err = ask(response); err != nil {
-			return lines, err
-		}
-	}
-	return lines, nil
-}
-
-func unhexBytes(s string) []byte {
-	var b []byte
-	fmt.Sscanf(s, "%X", &b)
-	return b
-}
-
 // oracle is what the card itself answers to the session.
 func oracle(t testing.TB, cfg softuicc.Config) []string {
 	t.Helper()
-	cfg.Applets = []softuicc.Applet{applet}
-	lines, err := play(context.Background(), uicc.Settle(newCard(t, cfg)))
+	cfg.Applets = []softuicc.Applet{SessionApplet}
+	lines, err := PlaySession(context.Background(), uicc.Settle(newCard(t, cfg)))
 	if err != nil {
 		t.Fatal(err)
+	}
+	if len(lines) < 40 {
+		t.Fatalf("the session has %d lines", len(lines))
 	}
 	return lines
 }
@@ -142,7 +72,7 @@ func TestDriver(t *testing.T) {
 				d := drive(t, r)
 				defer d.Close()
 				for i, slot := range d.Slots() {
-					c := softuicc.Config{Applets: []softuicc.Applet{applet}}
+					c := softuicc.Config{Applets: []softuicc.Applet{SessionApplet}}
 					if tc.atr != "" {
 						c.ATR = unhex(t, tc.atr)
 					}
@@ -161,7 +91,7 @@ func TestDriver(t *testing.T) {
 					if err != nil {
 						t.Fatal(err)
 					}
-					lines, err := play(ctx, card)
+					lines, err := PlaySession(ctx, card)
 					if err != nil {
 						t.Fatalf("after %d lines: %v", len(lines), err)
 					}
