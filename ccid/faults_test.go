@@ -20,9 +20,14 @@ const (
 	profileAll = "8010000003FFFFFF"
 )
 
+// brief is an answer to reset with a short work waiting time and a fast rate, for tests in which it must run out.
+func brief(t testing.TB) []byte {
+	return atr(t, uicc.ATR{Groups: []uicc.InterfaceGroup{{TA: is(0x95)}, {TC: is(1)}}})
+}
+
 // answering is a card that answers an SMS-PP download with n octets.
 func answering(t testing.TB, n int) *softuicc.Card {
-	return newCard(t, softuicc.Config{SMSPPAnswer: bytes.Repeat([]byte{0x5C}, n)})
+	return newCard(t, softuicc.Config{ATR: brief(t), SMSPPAnswer: bytes.Repeat([]byte{0x5C}, n)})
 }
 
 // download has the card answer with n octets, and checks them.
@@ -126,7 +131,8 @@ func TestFaultsThatCost(t *testing.T) {
 			t.Run(m.Name+"/"+name, func(t *testing.T) {
 				noLeaks(t)
 				r, d := emulated(t, m, Config{timing: quick()})
-				insert(t, r, newCard(t, softuicc.Config{}))
+				settled(t, d)
+				insert(t, r, newCard(t, softuicc.Config{ATR: brief(t)}))
 				c := connect(t, d.Slots()[0])
 				defer c.Close()
 				want(t, c, selectMF, "9000")
@@ -155,10 +161,35 @@ func TestFaultsThatCost(t *testing.T) {
 	}
 }
 
+// A message that ends too early takes nothing from the next one, which is another slot's.
+func TestCutBetweenSlots(t *testing.T) {
+	cfg := Config{timing: quick()}
+	cfg.timing.card = patient
+	r, d := emulated(t, ccidemu.MultiSlot(2), cfg)
+	settled(t, d)
+	insert(t, r, newCard(t, softuicc.Config{ATR: brief(t)}))
+	c := connect(t, d.Slots()[0])
+	defer c.Close()
+	r.SetFaults(ccidemu.Fault{Kind: ccidemu.Cut, Message: xfr, Nth: 1, N: 11})
+	failed := make(chan error, 1)
+	go func() {
+		_, err := c.Transmit(testContext(t), []byte{0, 0xA4, 0, 0x0C, 2, 0x3F, 0})
+		failed <- err
+	}()
+	for range 100 {
+		if icc, err := d.Slots()[1].status(testContext(t)); err != nil || icc != iccAbsent {
+			t.Fatalf("status %d, %v", icc, err)
+		}
+	}
+	if err := <-failed; !errors.Is(err, uicc.ErrMute) {
+		t.Errorf("error %v", err)
+	}
+}
+
 // Every error of the class has its text, and is what it means.
 func TestErrorsOfTheClass(t *testing.T) {
 	r, d := emulated(t, ccidemu.CardMan3121(), Config{})
-	insert(t, r, newCard(t, softuicc.Config{}))
+	insert(t, r, newCard(t, softuicc.Config{ATR: brief(t)}))
 	c := connect(t, d.Slots()[0])
 	defer c.Close()
 	for code := range 256 {
@@ -184,7 +215,7 @@ func TestPowerOnErrors(t *testing.T) {
 	t.Run("busy", func(t *testing.T) {
 		for _, code := range []int{codeAutoSequence, codeSlotBusy} {
 			r, d := emulated(t, ccidemu.SCR3310(), Config{timing: quick()})
-			insert(t, r, newCard(t, softuicc.Config{}))
+			insert(t, r, newCard(t, softuicc.Config{ATR: brief(t)}))
 			r.SetFaults(ccidemu.Fault{Kind: ccidemu.Fail, Message: powerOn, Nth: 1, N: code}, ccidemu.Fault{Kind: ccidemu.Fail, Message: powerOn, Nth: 2, N: code})
 			c := connect(t, d.Slots()[0])
 			want(t, c, selectMF, "9000")
@@ -193,7 +224,7 @@ func TestPowerOnErrors(t *testing.T) {
 	})
 	t.Run("busy for ever", func(t *testing.T) {
 		r, d := emulated(t, ccidemu.SCR3310(), Config{timing: quick()})
-		insert(t, r, newCard(t, softuicc.Config{}))
+		insert(t, r, newCard(t, softuicc.Config{ATR: brief(t)}))
 		r.SetFaults(ccidemu.Fault{Kind: ccidemu.Fail, Message: powerOn, N: codeSlotBusy})
 		if _, err := d.Slots()[0].Connect(testContext(t)); !errors.Is(err, ErrProtocol) {
 			t.Errorf("error %v", err)
@@ -201,7 +232,7 @@ func TestPowerOnErrors(t *testing.T) {
 	})
 	t.Run("no ATR", func(t *testing.T) {
 		r, d := emulated(t, ccidemu.SCR3310(), Config{})
-		insert(t, r, newCard(t, softuicc.Config{}))
+		insert(t, r, newCard(t, softuicc.Config{ATR: brief(t)}))
 		r.SetFaults(ccidemu.Fault{Kind: ccidemu.Shorter, Message: powerOn, N: 1000})
 		if _, err := d.Slots()[0].Connect(testContext(t)); !errors.Is(err, uicc.ErrATR) {
 			t.Errorf("error %v", err)
@@ -226,7 +257,7 @@ func TestMuteCard(t *testing.T) {
 				noLeaks(t)
 				m.WaitingTime = waits
 				r, d := emulated(t, m, Config{timing: quick()})
-				card := newCard(t, softuicc.Config{})
+				card := newCard(t, softuicc.Config{ATR: brief(t)})
 				insert(t, r, card)
 				c := connect(t, d.Slots()[0])
 				defer c.Close()
@@ -250,7 +281,7 @@ func TestSlowCard(t *testing.T) {
 		t.Run(m.Name, func(t *testing.T) {
 			m.ExtendEvery = 50 * time.Millisecond
 			r, d := emulated(t, m, Config{timing: quick()})
-			card := newCard(t, softuicc.Config{})
+			card := newCard(t, softuicc.Config{ATR: brief(t)})
 			insert(t, r, card)
 			c := connect(t, d.Slots()[0])
 			defer c.Close()
@@ -267,7 +298,7 @@ func TestEndlessTimeExtensions(t *testing.T) {
 	cfg := Config{timing: quick()}
 	cfg.timing.longest = 200 * time.Millisecond
 	r, d := emulated(t, m, cfg)
-	card := newCard(t, softuicc.Config{})
+	card := newCard(t, softuicc.Config{ATR: brief(t)})
 	insert(t, r, card)
 	c := connect(t, d.Slots()[0])
 	defer c.Close()
@@ -286,7 +317,7 @@ func TestContextEnds(t *testing.T) {
 		t.Run(m.Name, func(t *testing.T) {
 			noLeaks(t)
 			r, d := emulated(t, m, Config{})
-			card := newCard(t, softuicc.Config{})
+			card := newCard(t, softuicc.Config{ATR: brief(t)})
 			insert(t, r, card)
 			c := connect(t, d.Slots()[0])
 			defer c.Close()

@@ -134,6 +134,21 @@ func obedient(t testing.TB, r *ccidemu.Reader) {
 	}
 }
 
+// settled waits until the driver knows the state of every slot.
+func settled(t testing.TB, d *Device) {
+	t.Helper()
+	for _, s := range d.slots {
+		for end := time.Now().Add(patient); ; time.Sleep(time.Millisecond) {
+			if st, _, _ := s.look(); st != slotUnknown {
+				break
+			}
+			if time.Now().After(end) {
+				t.Fatal("the state of a slot stays unknown")
+			}
+		}
+	}
+}
+
 // next takes the next state of a watch.
 func next(t testing.TB, ch <-chan uicc.SlotState) uicc.SlotState {
 	t.Helper()

@@ -135,6 +135,7 @@ func (d *Device) receive(ctx context.Context, s *Slot) error {
 		in.drop()
 		return err
 	}
+	d.separate(n)
 	in.n += n
 	if in.empty++; n > 0 {
 		in.empty = 0
@@ -147,6 +148,25 @@ func (d *Device) receive(ctx context.Context, s *Slot) error {
 		in.exact = true // the end of the wait brought it: the transfer had not ended with the message
 	}
 	return d.handOver(s)
+}
+
+// separate looks at a transfer of n octets that came behind a part of a message. If it is by itself an answer that another
+// slot waits for, that part was all that comes of its message, and is dropped.
+func (d *Device) separate(n int) {
+	in := &d.in
+	if in.n < headerLength || n < headerLength {
+		return
+	}
+	transfer := in.buf[in.n : in.n+n]
+	if t := messageType(transfer[0]); t < typeDataBlock || t > typeDataRate || messageLength(transfer) != uint64(n) {
+		return
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if to := d.addressee(transfer[5], transfer[6]); to != nil && to != d.addressee(in.buf[5], in.buf[6]) {
+		copy(in.buf, transfer)
+		in.n = 0
+	}
 }
 
 // giveUpMessage drops a message that came in part, if it is for slot s, which waits no longer.
