@@ -131,7 +131,9 @@ func (s *Slot) powered(atr []byte) {
 	defer s.mu.Unlock()
 	s.powerUps++
 	s.enter(slotPowered, false)
-	s.atr = atr
+	if s.state == slotPowered {
+		s.atr = atr
+	}
 }
 
 // unpowered notes that the card has lost its power.
