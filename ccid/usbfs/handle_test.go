@@ -153,7 +153,7 @@ func TestNoEndpoints(t *testing.T) {
 // What the kernel's error numbers mean, while the device is there and when it is gone.
 func TestOutcomes(t *testing.T) {
 	for _, tc := range []struct {
-		status         syscall.Errno
+		status             syscall.Errno
 		plugged, unplugged error
 	}{
 		{syscall.EPIPE, ErrStall, ErrStall},

@@ -230,5 +230,8 @@ func TestInsidePcscd(t *testing.T) {
 	pcscd.Process.Signal(syscall.SIGTERM)
 	pcscd.Wait()
 	h, _ := open(t)
+	if err := h.Reset(testContext(t)); err != nil { // an answer that pcscd did not fetch may be waiting
+		t.Fatal(err)
+	}
 	status(t, h, 1)
 }
