@@ -14,6 +14,9 @@ import (
 	"bipd/uicc"
 )
 
+// lineWait is how long a card waits for its line after its CP has started: apd looks for it every 2 s at least.
+const lineWait = 10 * time.Second
+
 // newUnit puts together what one card needs beside its reader: its line to the AP, its policy.
 func (t *Terminal) newUnit(card config.Card, reader uicc.Reader) (*cp.CP, error) {
 	c, log := t.cfg.File, t.cfg.Log
@@ -40,6 +43,7 @@ func (t *Terminal) newUnit(card config.Card, reader uicc.Reader) (*cp.CP, error)
 		if cfg.Line, err = lineConfig(card, log); err != nil {
 			return nil, err
 		}
+		cfg.LineWait = lineWait
 	}
 	return cp.New(cfg), nil
 }
