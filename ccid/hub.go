@@ -69,6 +69,7 @@ func (h *Hub) Run(ctx context.Context) error {
 func find(devices []usbfs.Device, tell func(d usbfs.Device, err error)) []*attached {
 	var list []*attached
 	for _, d := range devices {
+		readers := 0
 		for _, i := range d.Interfaces {
 			if i.Class != classSmartCard || i.Protocol != protocolBulk {
 				continue
@@ -78,23 +79,22 @@ func find(devices []usbfs.Device, tell func(d usbfs.Device, err error)) []*attac
 				tell(d, err)
 				continue
 			}
-			list = append(list, &attached{usb: d, iface: i.Number, desc: desc, ids: idsOf(d, i)})
+			a := &attached{usb: d, iface: i.Number, desc: desc, ids: idsOf(d, i)}
+			if readers > 0 {
+				a.ids.Path = fmt.Sprintf("%s:%d", d.Path, i.Number) // one more reader in the device
+			}
+			list = append(list, a)
+			readers++
 		}
 	}
 	return list
 }
 
-// idsOf tells of the interface of a device. One that is not the device's first reader gets a path of its own.
+// idsOf tells of the interface of a device.
 func idsOf(d usbfs.Device, i usbfs.Interface) IDs {
 	ids := IDs{
 		Path: d.Path, Vendor: d.Vendor, Product: d.Product, Release: d.Release,
 		Manufacturer: d.Manufacturer, Name: d.Name, Serial: d.Serial,
-	}
-	for _, other := range d.Interfaces {
-		if other.Number < i.Number && other.Class == classSmartCard && other.Protocol == protocolBulk {
-			ids.Path = fmt.Sprintf("%s:%d", d.Path, i.Number)
-			break
-		}
 	}
 	for _, e := range i.Endpoints {
 		if e.Attributes&3 == 2 && e.Address&0x80 != 0 {
