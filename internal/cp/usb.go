@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"bipd/ccid"
 	"bipd/uicc"
@@ -38,6 +39,37 @@ type usbReader struct {
 	uicc.Reader
 	hub *ccid.Hub
 	sel ccid.Selector
+}
+
+// usbPatience is how long a slot may take to come: that of a reader which is plugged in comes within this time.
+const usbPatience = 2 * time.Second
+
+// Watch follows the slot, once it has come; see uicc.Reader.
+func (r *usbReader) Watch(ctx context.Context) <-chan uicc.SlotState {
+	out := make(chan uicc.SlotState)
+	go func() {
+		defer close(out)
+		r.await(ctx)
+		for state := range r.Reader.Watch(ctx) {
+			select {
+			case out <- state:
+			case <-ctx.Done():
+				return
+			}
+		}
+	}()
+	return out
+}
+
+// await waits a while for the slot.
+func (r *usbReader) await(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, usbPatience)
+	defer cancel()
+	for e := range r.hub.Slots(ctx) {
+		if e.Added && e.Slot == r.sel.Slot && r.sel.Matches(e.IDs) {
+			return
+		}
+	}
 }
 
 func (r *usbReader) WhyGone() error { return WhyGone(r.hub, r.sel) }

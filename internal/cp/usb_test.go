@@ -12,6 +12,7 @@ import (
 	"bipd/internal/cp"
 	"bipd/softuicc"
 	"bipd/trace"
+	"bipd/uicc"
 )
 
 // usbReader is an emulated USB reader, and its driver.
@@ -127,6 +128,9 @@ func TestOpenUSB(t *testing.T) {
 	}
 	if why := r.(interface{ WhyGone() error }).WhyGone(); why == nil || !strings.Contains(why.Error(), "no such USB reader is there") {
 		t.Errorf("why it is gone: %v", why)
+	}
+	if state := <-r.Watch(t.Context()); state != uicc.SlotGone {
+		t.Errorf("state %v", state)
 	}
 	if _, err := r.Connect(t.Context()); err == nil {
 		t.Error("a card of no reader")
