@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"sync"
 
 	"golang.org/x/sys/unix"
 )
@@ -18,7 +19,9 @@ const vhci = "/sys/devices/platform/vhci_hcd.0"
 type Attachment struct {
 	port   int
 	stop   context.CancelFunc
-	served chan error
+	served chan struct{} // closed when err is set
+	err    error
+	once   sync.Once
 }
 
 // Attach plugs the reader into a port, from 0, of this machine's virtual host controller, which takes root and the
@@ -48,20 +51,27 @@ func (r *Reader) Attach(port int) (*Attachment, error) {
 		return nil, fmt.Errorf("ccidemu: attach: %w", err)
 	}
 	ctx, stop := context.WithCancel(context.Background())
-	a := &Attachment{port: port, stop: stop, served: make(chan error, 1)}
-	go func() { a.served <- r.ServeUSBIP(ctx, conn) }()
+	a := &Attachment{port: port, stop: stop, served: make(chan struct{})}
+	go func() {
+		defer close(a.served)
+		a.err = r.ServeUSBIP(ctx, conn)
+	}()
 	return a, nil
 }
 
 // Detach unplugs the reader, also in the middle of a transfer. The Reader and its cards remain, and may be attached anew.
-func (a *Attachment) Detach() error {
-	err := os.WriteFile(filepath.Join(vhci, "detach"), []byte(strconv.Itoa(a.port)), 0)
-	a.stop()
-	if e := <-a.served; err == nil {
-		err = e
-	}
-	if err != nil {
-		return fmt.Errorf("ccidemu: detach: %w", err)
-	}
-	return nil
+// Only the first call does anything.
+func (a *Attachment) Detach() (err error) {
+	a.once.Do(func() {
+		err = os.WriteFile(filepath.Join(vhci, "detach"), []byte(strconv.Itoa(a.port)), 0)
+		a.stop()
+		<-a.served
+		if err == nil {
+			err = a.err
+		}
+		if err != nil {
+			err = fmt.Errorf("ccidemu: detach: %w", err)
+		}
+	})
+	return err
 }
