@@ -70,7 +70,8 @@ type timing struct {
 	removal   time.Duration // a pending answer after the reader told that the card is gone
 	powerDown time.Duration // without power between two attempts (ISO/IEC 7816-3 clause 6.2.4: 10 ms at least)
 	poll      time.Duration // between two looks at a slot of a reader without interrupts
-	retry     time.Duration // before a reader that did not tell the state of a slot is asked again
+	retry     time.Duration // before a reader that did not tell the state of a slot is asked again; doubles
+	retryMax  time.Duration
 	latch     time.Duration // after opening and reset: news of a card that is in may be old
 	busy      time.Duration // between two tries while the reader is busy with itself
 	reopen    time.Duration // between two tries to open a reader that another program has; doubles
@@ -88,6 +89,7 @@ var defaultTiming = timing{
 	powerDown: 15 * time.Millisecond,
 	poll:      300 * time.Millisecond,
 	retry:     time.Second,
+	retryMax:  time.Minute,
 	latch:     500 * time.Millisecond,
 	busy:      100 * time.Millisecond,
 	reopen:    250 * time.Millisecond,

@@ -223,7 +223,9 @@ func (s *Slot) exchange(ctx context.Context, c *command, wait time.Duration) (an
 		d.busy <- struct{}{}
 	case !answered && !s.stuck:
 		s.stuck = true
-		s.hint(hint{stuck: true})
+		if c.typ != typeGetSlotStatus { // which follow itself asks again for
+			s.hint(hint{stuck: true})
+		}
 	}
 	if answered {
 		return a, nil

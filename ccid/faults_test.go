@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -248,11 +249,12 @@ func TestPowerOnErrors(t *testing.T) {
 
 // A card that does not answer is mute, whether the reader says so or says nothing; after a reset it may work again.
 func TestMuteCard(t *testing.T) {
-	for _, m := range ccidemu.Models() {
-		if m.Name == ccidemu.Characters().Name {
-			continue
-		}
+	silent := []string{ccidemu.PCTwin().Name, ccidemu.CardMan3121().Name, ccidemu.AU9522().Name, ccidemu.QEMU().Name}
+	for _, m := range models() {
 		for _, waits := range []time.Duration{0, 20 * time.Millisecond} {
+			if waits == 0 && !slices.Contains(silent, m.Name) {
+				continue // they do not differ in this
+			}
 			t.Run(fmt.Sprint(m.Name, ", reader waits ", waits), func(t *testing.T) {
 				noLeaks(t)
 				m.WaitingTime = waits
@@ -285,7 +287,7 @@ func TestSlowCard(t *testing.T) {
 			insert(t, r, card)
 			c := connect(t, d.Slots()[0])
 			defer c.Close()
-			card.SetQuirks(softuicc.Quirks{Delay: 4 * quick().card})
+			card.SetQuirks(softuicc.Quirks{Delay: 3 * quick().card})
 			want(t, c, selectMF, "9000")
 		})
 	}
@@ -296,7 +298,7 @@ func TestEndlessTimeExtensions(t *testing.T) {
 	m := ccidemu.PCTwin()
 	m.ExtendEvery = time.Millisecond
 	cfg := Config{timing: quick()}
-	cfg.timing.longest = 200 * time.Millisecond
+	cfg.timing.longest = time.Second
 	r, d := emulated(t, m, cfg)
 	card := newCard(t, softuicc.Config{ATR: brief(t)})
 	insert(t, r, card)

@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -61,6 +62,17 @@ func atrs() map[string]uicc.ATR {
 	}
 }
 
+// models are the emulated readers that can be driven, and what they do not show: PPS from the host's parameters, a list of
+// rates, no PPS at all beside automatic parameters.
+func models() []ccidemu.Model {
+	list := slices.DeleteFunc(ccidemu.Models(), func(m ccidemu.Model) bool { return m.Name == ccidemu.Characters().Name })
+	hostPPS, rates, parameters := ccidemu.MultiSlot(1), ccidemu.MultiSlot(1), ccidemu.MultiSlot(1)
+	hostPPS.Name, hostPPS.Features = "PPS of the parameters", hostPPS.Features|ccidemu.FeatureHostPPS
+	rates.Name, rates.Rates, rates.RateList = "list of rates", 3, []uint32{10753, 62500, 125000}
+	parameters.Name, parameters.Features = "automatic parameters", parameters.Features|ccidemu.FeatureParameters
+	return append(list, hostPPS, rates, parameters)
+}
+
 // has tells whether a model has a protocol of the card, which is not so of all of them.
 func has(m ccidemu.Model, a uicc.ATR) bool {
 	for _, p := range a.Protocols() {
@@ -74,10 +86,7 @@ func has(m ccidemu.Model, a uicc.ATR) bool {
 // A session of a UICC runs over every model of reader with every kind of card, and neither the reader nor the card finds
 // fault with the driver. The commands have all cases, and the longest data both ways.
 func TestSession(t *testing.T) {
-	for _, m := range ccidemu.Models() {
-		if m.Name == ccidemu.Characters().Name {
-			continue // TestCharacterLevel
-		}
+	for _, m := range models() {
 		for name, a := range atrs() {
 			if !has(m, a) {
 				continue // TestNoCommonProtocol

@@ -412,7 +412,7 @@ func TestSlotHangsAlone(t *testing.T) {
 // A thousand cards come and go, and nothing is left of them.
 func TestInsertRemoveCycles(t *testing.T) {
 	noLeaks(t)
-	r, d := emulated(t, ccidemu.SCR3310(), Config{timing: quick()})
+	r, d := emulated(t, ccidemu.SCR3310(), Config{})
 	s := d.Slots()[0]
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()

@@ -154,6 +154,7 @@ func (s *Slot) follow() {
 	t := s.dev.cfg.timing
 	ctx := s.dev.ctx
 	var poll <-chan time.Time
+	retry := t.retry
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
@@ -172,31 +173,31 @@ func (s *Slot) follow() {
 			defer ticker.Stop()
 			poll = ticker.C
 		}
-		if !s.refresh(ctx, h) {
-			timer.Reset(t.retry)
+		err := s.refresh(ctx, h)
+		if err == nil {
+			retry = t.retry
+			continue
 		}
+		if retry == t.retry && ctx.Err() == nil {
+			s.dev.cfg.Log.Warn("the reader does not tell the state of a slot", "slot", s.name, "err", err)
+		}
+		timer.Reset(retry)
+		retry = min(2*retry, t.retryMax)
 	}
 }
 
-// refresh asks for the status. A slot at work while it is polled is left alone: its answers tell. ok is false where the
-// reader does not tell.
-func (s *Slot) refresh(ctx context.Context, h hint) (ok bool) {
+// refresh asks for the status. A slot at work while it is polled is left alone: its answers tell.
+func (s *Slot) refresh(ctx context.Context, h hint) error {
 	if h == (hint{}) && len(s.turn) == 0 {
 		if st, _, _ := s.look(); st != slotUnknown {
-			return true
+			return nil
 		}
 	}
 	icc, err := s.status(ctx)
-	if err != nil {
-		if ctx.Err() == nil {
-			s.dev.cfg.Log.Warn("the reader does not tell the state of a slot", "slot", s.name, "err", err)
-		}
-		return false
-	}
-	if icc != iccAbsent && h.exchanged != 0 {
+	if err == nil && icc != iccAbsent && h.exchanged != 0 {
 		s.exchanged(h.exchanged - 1)
 	}
-	return true
+	return err
 }
 
 // exchanged notes that the card that got the power-up was exchanged.
