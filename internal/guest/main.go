@@ -9,12 +9,11 @@ import (
 	"strconv"
 	"sync"
 	"syscall"
-	"testing"
 )
 
-// Main is a suite's TestMain. On the host it runs the tests that boot guests. In the guest it does not return: as the first
+// Main is a suite's TestMain, given its *testing.M. On the host it runs the tests that boot guests. In the guest it does not return: as the first
 // process it serves the host, and as what the host asked for it runs those tests.
-func Main(m *testing.M) {
+func Main(m interface{ Run() int }) {
 	InitIfFirst()
 	flag.Parse()
 	if fd, err := strconv.Atoi(os.Getenv(insideEnv)); err == nil {
