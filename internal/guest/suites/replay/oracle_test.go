@@ -67,14 +67,25 @@ func slotOf(t *testing.T, slot int) uicc.Reader {
 	return r
 }
 
-// The same session through libccid: the same lines. Where it fails with a model, so may the emulated reader be at fault.
+// ourVendor is that of readers of our own making.
+const ourVendor = 0x1209
+
+// The same session through libccid gives the same lines, and the emulated readers find no fault with it: that is the measure
+// of the readers, of their judgement, and of the driver that gives the same lines.
 func TestInsideOracle(t *testing.T) {
 	want := oracle(t)
 	for _, m := range ccidemu.Models() {
 		if m.Verbatim || m.Name == ccidemu.Chainer().Name {
 			continue // libccid loses step at a stray transfer, and takes no messages so short
 		}
+		if m.Vendor == ourVendor { // libccid goes by a list
+			like := ccidemu.ACR38U()
+			m.Vendor, m.Product = like.Vendor, like.Product
+		}
 		for _, k := range []kind{plain, fast, blocks, slow} {
+			if m.Name == ccidemu.Manual().Name && k.name == fast.name {
+				continue // libccid never sets a data rate
+			}
 			t.Run(m.Name+"/"+k.name, func(t *testing.T) {
 				r, _ := attach(t, m)
 				insert(t, r, 0, k)
@@ -88,9 +99,7 @@ func TestInsideOracle(t *testing.T) {
 				if err := card.Close(); err != nil {
 					t.Error(err)
 				}
-				for _, v := range r.Violations() {
-					t.Logf("of libccid: %v", v)
-				}
+				clean(t, r)
 			})
 		}
 	}
