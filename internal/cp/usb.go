@@ -82,8 +82,10 @@ func WhyGone(hub *ccid.Hub, sel ccid.Selector) error {
 		case !sel.Matches(r.IDs):
 		case r.Err != nil:
 			reasons = append(reasons, r.IDs.String()+": "+r.Err.Error())
-		case sel.Slot >= len(r.Slots):
+		case sel.Slot >= r.Descriptor.Slots():
 			reasons = append(reasons, fmt.Sprintf("%v has no slot %d", r.IDs, sel.Slot))
+		case len(r.Slots) == 0:
+			reasons = append(reasons, fmt.Sprintf("%v is being opened", r.IDs))
 		default:
 			return nil
 		}

@@ -258,6 +258,46 @@ reader = "ccid:path=1-1.2,slot=1"
 	s.awaitCards("by-path serving", "by-id serving", "second-slot absent")
 }
 
+// Each card of ccid:* has a line of its own, which comes and goes with it, however fast.
+func TestLines(t *testing.T) {
+	b := newBus(t)
+	dir := t.TempDir()
+	s := start(t, b, fmt.Sprintf("[[card]]\nname = \"sim-*\"\nreader = \"ccid:*\"\n[card.line]\npath = %q\nmultiplexer = true\n", filepath.Join(dir, "line-*")))
+	lines := func(want ...string) {
+		t.Helper()
+		s.await(func() string {
+			var got []string
+			entries, err := os.ReadDir(dir)
+			for _, e := range entries {
+				got = append(got, e.Name())
+			}
+			if err != nil || !slices.Equal(got, want) {
+				return fmt.Sprintf("the lines are %q, %v, want %q", got, err, want)
+			}
+			return ""
+		})
+	}
+	insert(t, b.plug(t, "1-1", ccidemu.PCTwin()))
+	b.plug(t, "1-2", ccidemu.PCTwin())
+	s.awaitCards("sim-1-1.0 waiting", "sim-1-2.0 absent") // for the AP
+	lines("line-1-1.0", "line-1-2.0")
+	b.unplug("1-2")
+	s.awaitCards("sim-1-1.0 waiting")
+	lines("line-1-1.0")
+	for range 20 {
+		b.unplug("1-1")
+		b.plug(t, "1-1", ccidemu.PCTwin())
+	}
+	s.awaitCards("sim-1-1.0 absent")
+	lines("line-1-1.0")
+	if c := s.card("sim-1-1.0"); c.Line != "down" {
+		t.Errorf("status %+v", c)
+	}
+	b.unplug("1-1")
+	s.awaitCards()
+	lines()
+}
+
 // Two cards that name one slot, two readers of one kind, and one that nobody names.
 func TestTwoCardsOneSlot(t *testing.T) {
 	b := newBus(t)

@@ -137,6 +137,7 @@ func TestInsidePCSCD(t *testing.T) {
 	look := &bed{T: t}
 	look.await("readers of pcscd", func() error {
 		out := run(t, "bipctl", "readers", "--socket", "/nonexistent/bipd.sock")
+		t.Logf("bipctl readers:\n%s", out)
 		for _, want := range []string{
 			fmt.Sprintf("PROBLEM: in use by pcscd (process %d)", pcscd.Pid), "systemctl stop pcscd.socket", "through pcscd",
 			`reader = "pcsc:Gemalto Gemplus USB SmartCard Reader 433-Swap`, "ATR 3B09626970642073",

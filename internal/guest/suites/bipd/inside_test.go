@@ -76,6 +76,7 @@ func TestInsideReaders(t *testing.T) {
 	shows := func(socket string, want ...string) {
 		t.Helper()
 		out := run(t, "bipctl", "readers", "--socket", socket)
+		t.Logf("bipctl readers --socket %s:\n%s", socket, out)
 		for _, w := range want {
 			if !regexp.MustCompile(w).MatchString(out) {
 				t.Errorf("bipctl readers does not show %q:\n%s", w, out)
