@@ -33,6 +33,7 @@ type Guest struct {
 	qmp      *QMP
 	release  func() // of the slot
 	deadline time.Time
+	took     string // how long the steps of booting took
 
 	run      sync.Mutex // one program at a time
 	enc      *json.Encoder
@@ -50,7 +51,6 @@ func Start(t TB, c Config) *Guest {
 	t.Helper()
 	ctx, stop := context.WithTimeout(context.Background(), preparation)
 	defer stop()
-	begin := time.Now()
 	g, err := Boot(ctx, c)
 	var missing *MissingError
 	if errors.As(err, &missing) && os.Getenv(RequireEnv) != "1" {
@@ -59,7 +59,7 @@ func Start(t TB, c Config) *Guest {
 	if err != nil {
 		t.Fatalf("%v", err)
 	}
-	t.Logf("guest with Linux %s (package version %s) after %v", g.kernel.release, g.kernel.version, time.Since(begin).Round(time.Millisecond))
+	t.Logf("guest with Linux %s (package version %s): %s", g.kernel.release, g.kernel.version, g.took)
 	t.Cleanup(func() {
 		if t.Failed() {
 			t.Logf("console of the guest:\n%s", g.Console())
@@ -91,6 +91,7 @@ func Boot(ctx context.Context, c Config) (g *Guest, err error) {
 	if err != nil {
 		return nil, err
 	}
+	begin := time.Now()
 	g = &Guest{cfg: c, handlers: make(map[string]func(string) (string, error)), messages: make(chan message), release: func() {}}
 	defer func() {
 		if err != nil {
@@ -105,11 +106,13 @@ func Boot(ctx context.Context, c Config) (g *Guest, err error) {
 	if err := cache.writeInitrd(ctx, g.kernel, c, initrd); err != nil {
 		return g, err
 	}
+	ready := time.Now()
 	if g.release, err = cache.slot(ctx); err != nil {
 		g.release = func() {}
 		return g, err
 	}
-	g.deadline = time.Now().Add(c.Timeout)
+	free := time.Now()
+	g.deadline = free.Add(c.Timeout)
 	ctx, stop := context.WithDeadline(ctx, g.deadline)
 	defer stop()
 	if g.qemu, err = startQEMU(ctx, g.kernel.vmlinux, initrd, dir, c); err != nil {
@@ -120,7 +123,10 @@ func Boot(ctx context.Context, c Config) (g *Guest, err error) {
 	if g.qmp, err = newQMP(ctx, g.qemu.monitor); err != nil {
 		return g, err
 	}
-	return g, g.awaitReady(ctx)
+	err = g.awaitReady(ctx)
+	g.took = fmt.Sprintf("prepared in %.1fs, waited %.1fs for other guests, booted in %.1fs",
+		ready.Sub(begin).Seconds(), free.Sub(ready).Seconds(), time.Since(free).Seconds())
+	return g, err
 }
 
 // abandon cleans up after a boot that failed, and adds to the error what the console says.
