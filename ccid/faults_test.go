@@ -177,13 +177,18 @@ func TestCutBetweenSlots(t *testing.T) {
 		_, err := c.Transmit(testContext(t), []byte{0, 0xA4, 0, 0x0C, 2, 0x3F, 0})
 		failed <- err
 	}()
-	for range 100 {
+	for {
 		if icc, err := d.Slots()[1].status(testContext(t)); err != nil || icc != iccAbsent {
 			t.Fatalf("status %d, %v", icc, err)
 		}
-	}
-	if err := <-failed; !errors.Is(err, uicc.ErrMute) {
-		t.Errorf("error %v", err)
+		select {
+		case err := <-failed:
+			if !errors.Is(err, uicc.ErrMute) {
+				t.Errorf("error %v", err)
+			}
+			return
+		default:
+		}
 	}
 }
 
@@ -274,6 +279,39 @@ func TestMuteCard(t *testing.T) {
 				want(t, c, selectMF, "9000")
 			})
 		}
+	}
+}
+
+// Under T=1 the driver asks again for what the reader did not get from the card, and then calls the card mute.
+func TestMuteT1(t *testing.T) {
+	r, d := emulated(t, ccidemu.SCR3310(), Config{})
+	insert(t, r, newCard(t, softuicc.Config{ATR: atr(t, t1ATR(0x11, 254, false))}))
+	c := connect(t, d.Slots()[0])
+	defer c.Close()
+	r.SetFaults(ccidemu.Fault{Kind: ccidemu.Fail, Message: xfr, N: codeMute})
+	if _, err := c.Transmit(testContext(t), unhex(t, selectMF)); !errors.Is(err, uicc.ErrMute) {
+		t.Fatalf("error %v", err)
+	}
+	r.SetFaults()
+	if err := c.Reset(testContext(t), uicc.WarmReset); err != nil {
+		t.Fatal(err)
+	}
+	want(t, c, selectMF, "9000")
+}
+
+// Errors between reader and card under T=1 cost a repetition; those of the reader itself cost the command.
+func TestT1ReaderErrors(t *testing.T) {
+	for code, costs := range map[int]bool{codeParity: false, codeOverrun: false, codeMute: false, 0xFB: true} {
+		r, d := emulated(t, ccidemu.SCR3310(), Config{})
+		insert(t, r, newCard(t, softuicc.Config{ATR: atr(t, t1ATR(0x11, 254, false))}))
+		c := connect(t, d.Slots()[0])
+		r.SetFaults(ccidemu.Fault{Kind: ccidemu.Fail, Message: xfr, Nth: 1, N: code})
+		_, err := c.Transmit(testContext(t), unhex(t, selectMF))
+		var e *Error
+		if costs != (err != nil) || costs && (!errors.As(err, &e) || int(e.Code) != code) {
+			t.Errorf("bError %02X: %v", code, err)
+		}
+		c.Close()
 	}
 }
 
