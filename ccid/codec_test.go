@@ -72,6 +72,18 @@ func TestDescriptorErrors(t *testing.T) {
 	}
 }
 
+// What a descriptor says beyond reason is cut to what there is.
+func TestDescriptorBounds(t *testing.T) {
+	d := Descriptor{MaxMessage: 1<<32 - 1, MaxBusySlots: 9, DefaultClock: 1 << 31}
+	if d.room() != maxExtended || d.busySlots() != 1 || d.clock() != 1000 {
+		t.Errorf("room %d, %d slots busy, %d kHz", d.room(), d.busySlots(), d.clock())
+	}
+	d = Descriptor{MaxMessage: 11, MaxSlot: 255}
+	if d.room() != 1 || d.Slots() != 256 || d.busySlots() != 1 {
+		t.Errorf("room %d, %d slots, %d busy", d.room(), d.Slots(), d.busySlots())
+	}
+}
+
 func TestLevels(t *testing.T) {
 	for l, want := range map[Level]string{LevelCharacter: "character", LevelTPDU: "TPDU", LevelShort: "short APDU", LevelExtended: "short and extended APDU", 9: "level 9"} {
 		if l.String() != want {
