@@ -147,7 +147,11 @@ func (c *CP) serveReader(ctx context.Context) error {
 			break
 		}
 		if was || there {
-			c.log.Warn("reader is gone; looking for it again", "reader", c.cfg.Reader.Name(), "error", c.whyGone())
+			log := c.log.With("reader", c.cfg.Reader.Name())
+			if err := c.whyGone(); err != nil {
+				log = log.With("error", err)
+			}
+			log.Warn("reader is gone; looking for it again")
 		}
 		was = false
 		if !pause(ctx, readerRetry) {
@@ -159,14 +163,12 @@ func (c *CP) serveReader(ctx context.Context) error {
 
 const readerRetry = 2 * time.Second
 
-// whyGone is errGone, with what the reader says to it.
+// whyGone is what the reader says of its being gone; nil where it says nothing.
 func (c *CP) whyGone() error {
 	if r, ok := c.cfg.Reader.(interface{ WhyGone() error }); ok {
-		if err := r.WhyGone(); err != nil {
-			return fmt.Errorf("%w: %w", errGone, err)
-		}
+		return r.WhyGone()
 	}
-	return errGone
+	return nil
 }
 
 // watchReader returns when the reader is gone, and whether it was there.
@@ -185,7 +187,11 @@ func (c *CP) watchReader(ctx context.Context) (there bool) {
 		case uicc.SlotEmpty:
 			c.setState("absent", nil)
 		case uicc.SlotGone:
-			c.setState("absent", c.whyGone())
+			err := errGone
+			if why := c.whyGone(); why != nil {
+				err = fmt.Errorf("%w: %w", errGone, why)
+			}
+			c.setState("absent", err)
 			return there
 		}
 	}
