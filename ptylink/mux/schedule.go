@@ -71,16 +71,17 @@ func (d *DLC) sendable() bool {
 // appendData takes one frame from the queue of d; after the last one of a closed DLC
 // follows DISC.
 func (s *station) appendData(buf []byte, d *DLC, now time.Time) []byte {
-	info := d.tx.peek(d.n1)
-	buf = s.appendFrame(buf, frame{dlci: d.dlci, typ: frameUIH, cr: s.commandCR(), info: info})
-	d.tx.drop(len(info))
+	data := d.tx.peek(d.n1 - s.tail())
+	buf = s.appendFrame(buf, frame{dlci: d.dlci, typ: frameUIH, cr: s.commandCR(), info: s.withCheck(d, data)})
+	d.tx.drop(len(data))
 	if d.tx.len() <= s.cfg.WriteSize/2 {
 		d.writable.Broadcast()
 	}
 	if d.state == dlcDraining {
+		d.sent = now
 		d.lingerDue = now.Add(lingerTime)
 		if d.tx.len() == 0 {
-			s.disconnect(d, now)
+			s.finish(d, now)
 		}
 	}
 	return buf
