@@ -59,10 +59,10 @@ type Config struct {
 	// MaxDLCI is the highest DLC that may be opened, by either side; default and most 61.
 	MaxDLCI int
 	// WriteSize is how many octets are joined into one write to the line at most, and
-	// how many a DLC takes from Write ahead of the line; at least one frame of N1.
-	// Default 4096, good for a pty. On a UART take one frame or two, and a line whose
-	// Write waits until little is left in the kernel's queue: what lies there can no
-	// longer be overtaken by an AT command.
+	// how many a DLC takes from Write ahead of the line; at least one frame of N1, and
+	// two for a DLC. Default 4096, good for a pty. On a UART take one frame, and a line
+	// whose Write waits until little is left in the kernel's queue: what lies there can
+	// no longer be overtaken by an AT command.
 	WriteSize int
 	// Log gets what a person needs to see; nil is silence.
 	Log *slog.Logger

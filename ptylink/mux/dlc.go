@@ -99,7 +99,7 @@ func (d *DLC) Write(p []byte) (n int, err error) {
 		case len(p) == 0:
 			return n, nil
 		}
-		if room := d.s.cfg.WriteSize - d.tx.len(); room > 0 {
+		if room := d.s.queueSize() - d.tx.len(); room > 0 {
 			taken := min(room, len(p))
 			d.tx.push(p[:taken])
 			n += taken
