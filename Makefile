@@ -3,7 +3,7 @@ GO ?= go
 BIN := bin
 export CGO_ENABLED := 0
 
-.PHONY: build demo test race conformance bench kills fuzz lint setup clean
+.PHONY: build demo test test-guest race conformance bench kills fuzz lint setup clean
 
 build:
 	$(GO) build -trimpath -o $(BIN)/ ./cmd/...
@@ -14,6 +14,12 @@ demo: setup build
 
 test: setup build
 	$(GO) test $(TESTFLAGS) ./...
+
+# Tests that need a kernel and devices of their own, in QEMU guests. Where one cannot run the tests are skipped with the reason,
+# and with REQUIRE_GUEST=1 they fail.
+test-guest:
+	@sh scripts/setup guest
+	$(GO) test -tags guest -count=1 -timeout 20m -p 2 $(TESTFLAGS) ./internal/guest/suites/...
 
 # As test, with the race detector, which needs a C compiler.
 race: setup
@@ -49,6 +55,8 @@ lint:
 	@test -z "$$(gofmt -l .)" || { gofmt -l . ; echo "gofmt would change these files"; exit 1; }
 	$(GO) vet ./...
 	$(GO) tool staticcheck ./...
+	$(GO) vet -tags guest ./internal/guest/...
+	$(GO) tool staticcheck -tags guest ./internal/guest/...
 
 # Installs what demo and test use, where apt and the right to run it are there; says what is missing otherwise.
 setup:

@@ -193,7 +193,10 @@ func TestConnectionFails(t *testing.T) {
 			t.Run(tc.cause.String()+"/"+mode, func(t *testing.T) {
 				stream := &trace.Stream{}
 				sub := stream.Subscribe(1000)
-				cfg := bip.Config{ConnectTimeout: 300 * time.Millisecond, Trace: stream}
+				cfg := bip.Config{ConnectTimeout: 20 * time.Second, Trace: stream}
+				if tc.cause == bip.CauseTimeout {
+					cfg.ConnectTimeout = 300 * time.Millisecond
+				}
 				term := run(t, options{router: tc.router(t, stream), config: cfg, applets: applets(func(a *app) {
 					a.both()
 					switch mode {

@@ -102,6 +102,12 @@ func (r *Reader) state() (uicc.SlotState, <-chan struct{}) {
 	return uicc.SlotEmpty, r.changed
 }
 
+// State is the present state of the slot.
+func (r *Reader) State() uicc.SlotState {
+	state, _ := r.state()
+	return state
+}
+
 // Watch sends the state of the slot and its changes; see uicc.Reader.
 func (r *Reader) Watch(ctx context.Context) <-chan uicc.SlotState {
 	out := make(chan uicc.SlotState)

@@ -3,6 +3,7 @@
 //
 //	GET  /v1/cards                []Card
 //	GET  /v1/channels             []Channel
+//	GET  /v1/readers              []Reader, at a daemon that has readers
 //	GET  /v1/events               the trace events from now on, one JSON object a line, until the client closes
 //	GET  /v1/cards/<name>/menu    Menu
 //	POST /v1/cards/<name>/menu    Selection -> Reply
@@ -71,6 +72,9 @@ func Serve(ctx context.Context, path string, src Source, stream *trace.Stream) e
 	mux.HandleFunc("GET /v1/cards", func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, src.Cards()) })
 	mux.HandleFunc("GET /v1/channels", func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, src.Channels()) })
 	mux.HandleFunc("GET /v1/events", func(w http.ResponseWriter, r *http.Request) { writeEvents(w, r, stream) })
+	if r, ok := src.(ReaderSource); ok {
+		serveReaders(mux, r)
+	}
 	if op, ok := src.(Operator); ok {
 		serveOperator(mux, op)
 	}

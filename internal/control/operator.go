@@ -26,6 +26,7 @@ var (
 	ErrNotServing = errors.New("the card is not being served")    // 409
 	ErrForbidden  = errors.New("the configuration forbids that")  // 403
 	ErrBad        = errors.New("this cannot be sent to the card") // 400
+	ErrNoReaders  = errors.New("this daemon holds no USB reader") // 404
 )
 
 // Menu is what a card's SET UP MENU has set up; without items there is none.
@@ -116,7 +117,7 @@ func writeResult(w http.ResponseWriter, v any, err error) {
 	}
 	status := http.StatusBadGateway
 	for cause, code := range map[error]int{
-		ErrNoCard: http.StatusNotFound, ErrNotServing: http.StatusConflict, ErrForbidden: http.StatusForbidden, ErrBad: http.StatusBadRequest,
+		ErrNoCard: http.StatusNotFound, ErrNoReaders: http.StatusNotFound, ErrNotServing: http.StatusConflict, ErrForbidden: http.StatusForbidden, ErrBad: http.StatusBadRequest,
 	} {
 		if errors.Is(err, cause) {
 			status = code
@@ -176,6 +177,11 @@ func (c *Client) ask(ctx context.Context, method, card, what string, body, v any
 		return fmt.Errorf("is the daemon running? %w", errors.Unwrap(err))
 	}
 	defer resp.Body.Close()
+	return decode(resp, v)
+}
+
+// decode reads an answer into v, or the error that it is.
+func decode(resp *http.Response, v any) error {
 	if resp.StatusCode == http.StatusOK {
 		return json.NewDecoder(resp.Body).Decode(v)
 	}

@@ -37,7 +37,7 @@ const (
 )
 
 // fast are multiplexer settings that notice a dead end soon.
-var fast = mux.Config{N1: 512, T1: 100 * time.Millisecond, KeepAlive: 200 * time.Millisecond}
+var fast = mux.Config{N1: 512, T1: 200 * time.Millisecond, KeepAlive: 300 * time.Millisecond}
 
 // bed is a CP with a card and an AP, joined by a line:
 //

@@ -1,0 +1,337 @@
+package guest
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+)
+
+// RequireEnv is the environment variable that, set to 1, turns a skip for want of a guest into a failure.
+const RequireEnv = "REQUIRE_GUEST"
+
+const (
+	preparation = 15 * time.Minute // the longest time for downloads and building, and for other guests to end
+	grace       = 20 * time.Second // for the guest's own limits to act before the host's
+	farewell    = 15 * time.Second // for power off
+	tailLines   = 60               // of the console in an error
+)
+
+// Guest is a running guest.
+type Guest struct {
+	cfg      Config
+	kernel   *kernel
+	qemu     *qemu
+	qmp      *QMP
+	release  func() // of the slot
+	deadline time.Time
+
+	run      sync.Mutex // one program at a time
+	enc      *json.Encoder
+	messages chan message // closed at the end of the line
+
+	mu       sync.Mutex
+	handlers map[string]func(argument string) (string, error)
+
+	closing sync.Once
+	closed  error
+}
+
+// Start boots a guest that ends with the test. Where the machine lacks what a guest needs the test is skipped with the
+// reason, and with REQUIRE_GUEST=1 it fails. If the test fails, the end of the guest's console is logged.
+func Start(t TB, c Config) *Guest {
+	t.Helper()
+	ctx, stop := context.WithTimeout(context.Background(), preparation)
+	defer stop()
+	begin := time.Now()
+	g, err := Boot(ctx, c)
+	var missing *MissingError
+	if errors.As(err, &missing) && os.Getenv(RequireEnv) != "1" {
+		t.Skipf("%v", err)
+	}
+	if err != nil {
+		t.Fatalf("%v", err)
+	}
+	t.Logf("guest with Linux %s (package version %s) after %v", g.kernel.release, g.kernel.version, time.Since(begin).Round(time.Millisecond))
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Logf("console of the guest:\n%s", g.Console())
+		}
+		if err := g.Close(); err != nil {
+			t.Errorf("%v", err)
+		}
+	})
+	return g
+}
+
+// Boot is Start for a program that is no test. That program must call [InitIfFirst]. The context is for the boot alone.
+// A [MissingError] says what the machine lacks.
+func Boot(ctx context.Context, c Config) (g *Guest, err error) {
+	c = c.withDefaults()
+	if err := c.check(); err != nil {
+		return nil, err
+	}
+	for _, program := range []string{qemuProgram, "apt-get", "apt-cache", "dpkg-deb"} {
+		if _, err := exec.LookPath(program); err != nil {
+			return nil, &MissingError{"the program " + program + " is not there", nil}
+		}
+	}
+	cache, err := openCache()
+	if err != nil {
+		return nil, err
+	}
+	dir, err := os.MkdirTemp("", "guest")
+	if err != nil {
+		return nil, err
+	}
+	g = &Guest{cfg: c, handlers: make(map[string]func(string) (string, error)), messages: make(chan message), release: func() {}}
+	defer func() {
+		if err != nil {
+			err = g.abandon(dir, err)
+			g = nil
+		}
+	}()
+	if g.kernel, err = cache.kernel(ctx); err != nil {
+		return g, err
+	}
+	initrd := filepath.Join(dir, "initrd")
+	if err := cache.writeInitrd(ctx, g.kernel, c, initrd); err != nil {
+		return g, err
+	}
+	if g.release, err = cache.slot(ctx); err != nil {
+		g.release = func() {}
+		return g, err
+	}
+	g.deadline = time.Now().Add(c.Timeout)
+	ctx, stop := context.WithDeadline(ctx, g.deadline)
+	defer stop()
+	if g.qemu, err = startQEMU(ctx, g.kernel.vmlinux, initrd, dir, c); err != nil {
+		return g, err
+	}
+	g.enc = json.NewEncoder(g.qemu.control)
+	go g.receive()
+	if g.qmp, err = newQMP(ctx, g.qemu.monitor); err != nil {
+		return g, err
+	}
+	return g, g.awaitReady(ctx)
+}
+
+// abandon cleans up after a boot that failed, and adds to the error what the console says.
+func (g *Guest) abandon(dir string, err error) error {
+	if g.qemu != nil {
+		err = g.failure(err)
+		g.qemu.stop()
+		for range g.messages {
+		}
+	}
+	g.release()
+	return errors.Join(err, os.RemoveAll(dir))
+}
+
+// receive reads what the guest says until the line ends.
+func (g *Guest) receive() {
+	defer close(g.messages)
+	for dec := json.NewDecoder(g.qemu.control); ; {
+		var m message
+		if dec.Decode(&m) != nil {
+			return
+		}
+		g.messages <- m
+	}
+}
+
+// next is the guest's next message. Its end is an error.
+func (g *Guest) next(ctx context.Context) (message, error) {
+	select {
+	case m, ok := <-g.messages:
+		if !ok {
+			return message{}, errors.New("the guest ended before it said so")
+		}
+		return m, nil
+	case <-ctx.Done():
+		return message{}, fmt.Errorf("waiting for the guest: %w", ctx.Err())
+	}
+}
+
+func (g *Guest) awaitReady(ctx context.Context) error {
+	m, err := g.next(ctx)
+	switch {
+	case err != nil:
+		return err
+	case m.Fault != "":
+		return errors.New("in the guest: " + m.Fault)
+	case !m.Ready:
+		return errors.New("the guest speaks before it is ready")
+	}
+	return nil
+}
+
+// failure adds the end of the console, and what QEMU said, to an error.
+func (g *Guest) failure(err error) error {
+	text := fmt.Sprintf("\nend of the guest's console:\n%s", g.qemu.tail(tailLines))
+	select {
+	case <-g.qemu.done:
+		if g.qemu.said != "" {
+			text += "\nQEMU says: " + g.qemu.said
+		}
+	default:
+	}
+	return fmt.Errorf("%w%s", err, text)
+}
+
+// Console is the end of what the guest wrote on its console, kernel messages among it.
+func (g *Guest) Console() string { return g.qemu.tail(tailLines) }
+
+// Socket is the path of the Unix socket with that name of [Config.Sockets]. One connection at a time is served.
+func (g *Guest) Socket(name string) string { return g.qemu.socket(name) }
+
+// QMP is QEMU's control, for plugging and unplugging.
+func (g *Guest) QMP() *QMP { return g.qmp }
+
+// Handle sets what the host does when a program in the guest asks for it by [Ask]. The program waits meanwhile.
+func (g *Guest) Handle(name string, do func(argument string) (string, error)) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.handlers[name] = do
+}
+
+// Run runs a test of this very binary in the guest, and fails t with its output if it fails, is skipped, or does not exist.
+// The pattern is that of go test -run, each part of which must fit as a whole: "TestInsideA|TestInsideB/sub". The arguments
+// are what [Args] returns there.
+func (g *Guest) Run(t TB, pattern string, args ...string) {
+	t.Helper()
+	left := time.Until(g.deadline)
+	argv := append([]string{initPath, "-test.run=" + anchored(pattern), "-test.v", "-test.count=1", fmt.Sprintf("-test.timeout=%v", left)}, args...)
+	var out bytes.Buffer
+	status, err := g.Exec(context.Background(), &out, argv...)
+	if err != nil {
+		t.Fatalf("%s in the guest: %v\nits output:\n%s", pattern, err, out.String())
+	}
+	if why := verdict(status, out.String()); why != "" {
+		t.Fatalf("%s in the guest %s:\n%s", pattern, why, out.String())
+	}
+	t.Logf("%s in the guest:\n%s", pattern, out.String())
+}
+
+// anchored is a pattern whose parts must fit as a whole.
+func anchored(pattern string) string {
+	parts := strings.Split(pattern, "/")
+	for i, p := range parts {
+		parts[i] = "^(" + p + ")$"
+	}
+	return strings.Join(parts, "/")
+}
+
+// verdict says what is wrong with a run of tests, or "". In a guest nothing is missing, so a skip is wrong as well.
+func verdict(status int, output string) string {
+	switch {
+	case status != 0:
+		return fmt.Sprintf("ended with status %d", status)
+	case strings.Contains(output, "testing: warning: no tests to run"):
+		return "does not exist"
+	case strings.Contains(output, "--- SKIP: "):
+		return "was skipped"
+	case !strings.Contains(output, "--- PASS: "):
+		return "did not say that it passed"
+	}
+	return ""
+}
+
+// Exec runs a program in the guest, writes what it prints to out, and returns its exit status: -1 where it was killed or
+// could not be started. It is killed when the context or the guest's time ends. The program "/init" is this very binary.
+func (g *Guest) Exec(ctx context.Context, out io.Writer, argv ...string) (status int, err error) {
+	g.run.Lock()
+	defer g.run.Unlock()
+	deadline, ok := ctx.Deadline()
+	if !ok || deadline.After(g.deadline) {
+		deadline = g.deadline
+	}
+	ctx, stop := context.WithDeadline(ctx, deadline.Add(grace))
+	defer stop()
+	request := runRequest{Argv: argv, Millis: time.Until(deadline).Milliseconds()}
+	if err := g.enc.Encode(message{Run: &request}); err != nil {
+		return -1, g.failure(err)
+	}
+	for {
+		m, err := g.next(ctx)
+		if err != nil {
+			return -1, g.failure(err)
+		}
+		switch {
+		case m.Output != nil:
+			if _, err := out.Write(m.Output); err != nil {
+				return -1, err
+			}
+		case m.Ask != nil:
+			if err := g.enc.Encode(message{Answer: g.answer(*m.Ask)}); err != nil {
+				return -1, g.failure(err)
+			}
+		case m.Exit != nil:
+			return *m.Exit, nil
+		}
+	}
+}
+
+func (g *Guest) answer(q question) *answer {
+	g.mu.Lock()
+	do := g.handlers[q.Name]
+	g.mu.Unlock()
+	if do == nil {
+		return &answer{Error: fmt.Sprintf("the host has nothing set for %q", q.Name)}
+	}
+	text, err := do(q.Argument)
+	if err != nil {
+		return &answer{Text: text, Error: err.Error()}
+	}
+	return &answer{Text: text}
+}
+
+// Close has the guest power off, or ends QEMU, and removes what the guest was made of. A guest that does not say goodbye is
+// an error with the end of its console.
+func (g *Guest) Close() error {
+	g.closing.Do(func() {
+		err := g.powerOff()
+		if err != nil {
+			err = g.failure(err)
+		}
+		g.qemu.stop()
+		for range g.messages {
+		}
+		g.release()
+		g.closed = errors.Join(err, os.RemoveAll(g.qemu.dir))
+	})
+	return g.closed
+}
+
+func (g *Guest) powerOff() error {
+	g.run.Lock()
+	defer g.run.Unlock()
+	ctx, stop := context.WithTimeout(context.Background(), farewell)
+	defer stop()
+	if err := g.enc.Encode(message{PowerOff: true}); err != nil {
+		return err
+	}
+	for {
+		m, err := g.next(ctx)
+		if err != nil {
+			return err
+		}
+		if m.Bye {
+			break
+		}
+	}
+	select {
+	case <-g.qemu.done:
+		return nil
+	case <-ctx.Done():
+		return errors.New("the guest does not power off")
+	}
+}
