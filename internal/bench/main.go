@@ -4,7 +4,7 @@
 //	bench <name> <value> <unit> ratio=<ours/peer> peer=<what it was measured against> rounds=<n>
 //
 // Value and ratio are medians of alternating rounds: ours, peer, peer, ours and so on, so that a machine that becomes slower
-// slows both. The units are us and ns (less is better), MB/s of 10^6 octets (more is better), bytes and kB (less is better).
+// slows both. The units are us and ns (less is better), MB/s of 10^6 octets and % (more is better), bytes and kB (less is better).
 // A figure whose peer could not run has ratio=- and the reason in its place.
 package main
 

@@ -113,7 +113,7 @@ func (d *DLC) Write(p []byte) (n int, err error) {
 }
 
 // Close closes the DLC: Read and Write fail from now on, what Write took is sent in
-// the background, then DISC. If nothing of it goes out for 5 s, or for an hour where
+// the background, then DISC. If nothing of it goes out for 5 s, or for three hours where
 // the peer has stopped the DLC, the peer sees it torn (DM), not ended. It never waits.
 func (d *DLC) Close() error {
 	d.m.mu.Lock()
