@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"time"
 
 	"bipd/ptylink/at"
@@ -147,10 +148,15 @@ func (l *Link) startMux(ctx context.Context, s *session) (err error) {
 	return prepare(ctx, s.client)
 }
 
-// askForCheck asks for the payload check, right before AT+CMUX.
+// askForCheck asks for the payload check, right before AT+CMUX. A modem may answer OK to whatever it does not know, so
+// that the AP must know the command's values first.
 func (l *Link) askForCheck(ctx context.Context, c *at.Client) (bool, error) {
-	_, err := c.Do(ctx, at.Command{Name: nameMuxCheck, Form: at.Set, Args: []at.Arg{at.Num(1)}})
-	if refused(err) {
+	lines, err := c.Do(ctx, at.Command{Name: nameMuxCheck, Form: at.Test})
+	known := err == nil && slices.Equal(lines, []string{nameMuxCheck + ": " + muxCheckUsage})
+	if known {
+		_, err = c.Do(ctx, at.Command{Name: nameMuxCheck, Form: at.Set, Args: []at.Arg{at.Num(1)}})
+	}
+	if refused(err) || err == nil && !known {
 		l.log.Warn("the AP knows no payload check: octets that the line changes are not noticed")
 		return false, nil
 	}

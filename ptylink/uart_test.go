@@ -211,6 +211,11 @@ func TestCheckHoldsForTheNextLine(t *testing.T) {
 
 // A foreign AP, which has AT+CMUX and a multiplexer but knows nothing of the payload check: the line does without.
 func TestCheckRefused(t *testing.T) {
+	t.Run("ERROR", func(t *testing.T) { checkForeignAP(t, false) })
+	t.Run("OK to everything", func(t *testing.T) { checkForeignAP(t, true) })
+}
+
+func checkForeignAP(t *testing.T, yes bool) {
 	checkGoroutines(t)
 	e := uartEnds(t)
 	l, err := e.ap.Open(t.Context())
@@ -220,6 +225,9 @@ func TestCheckRefused(t *testing.T) {
 	foreign := make(chan *mux.Mux, 1)
 	go func() {
 		s := at.NewServer(at.ServerConfig{Echo: true})
+		if yes {
+			s.Handle(nameMuxCheck, func(context.Context, at.Command) ([]string, error) { return nil, nil }, "")
+		}
 		s.Handle(nameCMUX, func(context.Context, at.Command) ([]string, error) { return nil, at.ErrSwitch }, "")
 		var sw *at.Switched
 		if !errors.As(s.Serve(t.Context(), l), &sw) {
