@@ -3,7 +3,7 @@ GO ?= go
 BIN := bin
 export CGO_ENABLED := 0
 
-.PHONY: build demo test test-guest race conformance bench fuzz lint setup clean
+.PHONY: build demo test test-guest race conformance bench kills fuzz lint setup clean
 
 build:
 	$(GO) build -trimpath -o $(BIN)/ ./cmd/...
@@ -35,6 +35,11 @@ conformance: setup
 # One line for each figure, against plain peers in the same run; BENCH=mux measures those whose name begins so.
 bench:
 	@$(GO) run ./internal/bench -only '$(BENCH)'
+
+# Kills the one or the other daemon KILLS times while three cards load, and reports how soon the lines were back.
+KILLS ?= 200
+kills:
+	KILLS=$(KILLS) $(GO) test -v -timeout 40m -run '^TestKills$$' ./cmd/apd
 
 # Runs every fuzz target for FUZZTIME.
 FUZZTIME ?= 60s

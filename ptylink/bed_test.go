@@ -114,7 +114,12 @@ func ptyEnds(t *testing.T) *ends {
 }
 
 // uartEnds: two ptys with their masters joined, so that neither end sees the other's hangup.
-func uartEnds(t *testing.T) *ends {
+func uartEnds(t *testing.T) *ends { return uartEndsWith(t, func(p []byte) []byte { return p }) }
+
+// uartEndsWith is uartEnds over wires on which spoil makes something else of what goes over; it may be called at the same
+// time for both ways.
+func uartEndsWith(t *testing.T, spoil func([]byte) []byte) *ends {
+	t.Helper()
 	var ptys [2]*PTY
 	for i := range ptys {
 		p, err := OpenPTY(PTYConfig{})
@@ -125,7 +130,7 @@ func uartEnds(t *testing.T) *ends {
 	}
 	var wires sync.WaitGroup
 	for i := range ptys {
-		wires.Go(func() { wire(ptys[1-i], ptys[i]) })
+		wires.Go(func() { wire(ptys[1-i], ptys[i], spoil) })
 	}
 	t.Cleanup(func() {
 		ptys[0].Close()
@@ -141,7 +146,7 @@ func uartEnds(t *testing.T) *ends {
 }
 
 // wire copies from one master to the other until one is closed. What arrives while nobody has the line open is lost.
-func wire(to, from *PTY) {
+func wire(to, from *PTY, spoil func([]byte) []byte) {
 	buf := make([]byte, 4096)
 	for {
 		n, err := from.Read(buf)
@@ -158,7 +163,7 @@ func wire(to, from *PTY) {
 			return
 		} else if open {
 			_ = to.SetWriteDeadline(time.Now().Add(time.Second))
-			if _, err := to.Write(buf[:n]); errors.Is(err, net.ErrClosed) {
+			if _, err := to.Write(spoil(buf[:n])); errors.Is(err, net.ErrClosed) {
 				return
 			}
 		}
@@ -324,4 +329,9 @@ func testHandlers() map[string]at.HandlerFunc {
 			return NetStat{Access: AccessWLAN, Up: true, Interface: "wlan0"}.Lines()
 		},
 	}
+}
+
+// ttyAt opens the terminal at a path.
+func ttyAt(path string) open {
+	return func(context.Context) (io.ReadWriteCloser, error) { return OpenTTY(path, TTYConfig{}) }
 }

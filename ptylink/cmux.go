@@ -17,9 +17,8 @@ import (
 // T1 and T2 are in units of 10 ms. A value left out is the other end's own.
 const (
 	nameCMUX  = "+CMUX"
-	cmuxUsage = "(0,1),(0),(1-6),(31-32767),(1-255),(0-100),(2-255)"
+	cmuxUsage = "(0,1),(0),(1-6),(31-1500),(1-255),(0-100),(2-255)"
 	muxUnit   = 10 * time.Millisecond
-	muxN1     = 512 // where the configuration has none: the standard's 31 of basic mode costs a sixth of the line
 
 	muxOverhead = 7                      // octets of a frame around its payload at most
 	muxT1       = 300 * time.Millisecond // package mux's own, good for 512 octets at 115200 bit/s
@@ -27,6 +26,37 @@ const (
 
 // portSpeeds are the codes of <port_speed>, in bit/s. A faster line leaves the value out.
 var portSpeeds = map[int]uint64{9600: 1, 19200: 2, 38400: 3, 57600: 4, 115200: 5, 230400: 6}
+
+// CheckMode says when the CP asks for the payload check, see mux.Config. It is an addition of ours: an AP that does not
+// know it leaves the line without.
+type CheckMode int
+
+const (
+	CheckUART CheckMode = iota // on a UART, which has a speed; a pty loses nothing
+	CheckOn
+	CheckOff
+)
+
+// AT%MUXCHK=<0|1> says whether the multiplexer has the payload check that AT+CMUX starts on the next command line. Any
+// other line between the two takes it back, so that it never holds for a CP that did not ask.
+const (
+	nameMuxCheck  = "%MUXCHK"
+	muxCheckUsage = "(0,1)"
+)
+
+// wanted tells whether to ask on a line of a speed, 0 for none.
+func (m CheckMode) wanted(speed int) bool { return m == CheckOn || m == CheckUART && speed > 0 }
+
+// parseMuxCheck reads the command.
+func parseMuxCheck(c at.Command) (on bool, err error) {
+	v, err := setValues(c, nameMuxCheck)
+	if err != nil {
+		return false, err
+	}
+	on = v.Number("payload check", 0, 1) == 1
+	err = v.End()
+	return on && err == nil, err
+}
 
 // cmuxCommand asks for the multiplexer that cfg describes. speed is that of the line, 0 where it has none.
 func cmuxCommand(cfg mux.Config, speed int) at.Command {
@@ -56,7 +86,7 @@ func parseCMUX(c at.Command, cfg mux.Config, speed int) (mux.Config, error) {
 	cfg.Advanced = v.Number("mode", 0, 1) == 1
 	v.NumberOr("subset", 0, 0, 0) // UIH frames only
 	code := v.NumberOr("port speed", 1, 6, 0)
-	cfg.N1 = int(v.NumberOr("N1", 31, 32767, uint64(cfg.N1)))
+	cfg.N1 = int(v.NumberOr("N1", 31, mux.MaxN1, uint64(cfg.N1)))
 	if n := v.NumberOr("T1", 1, 255, 0); n > 0 {
 		cfg.T1 = time.Duration(n) * muxUnit
 	}
@@ -86,9 +116,6 @@ func lineSpeed(line io.ReadWriteCloser) int {
 // muxConfig fills what both ends of a line need in a multiplexer's configuration.
 func muxConfig(cfg mux.Config, role mux.Role, log *slog.Logger) mux.Config {
 	cfg.Role = role
-	if cfg.N1 == 0 {
-		cfg.N1 = muxN1
-	}
 	switch {
 	case cfg.KeepAlive == 0:
 		cfg.KeepAlive = keepAlive
@@ -101,22 +128,43 @@ func muxConfig(cfg mux.Config, role mux.Role, log *slog.Logger) mux.Config {
 	return cfg
 }
 
-// paced fits timers and queue to the speed of a UART where the configuration leaves them open: an answer may have to wait
-// for the frame before it, and an AT command for what the kernel holds already.
+// longestFrame bounds the time of a frame on a UART, for an AT command may have to wait as long.
+const longestFrame = 46 * time.Millisecond
+
+// frameTime is how long a frame with n octets of information takes: start bit, 8 bits, stop bit.
+func frameTime(n, speed int) time.Duration {
+	return time.Duration(n+muxOverhead) * 10 * time.Second / time.Duration(speed)
+}
+
+// bestN1 is N1 for a line of a speed, 0 for a pty: the longest within longestFrame. 1499, not 1500, for the sake of Linux
+// n_gsm, which drops the latter. On a pty more than 512 gains nothing, since frames share a write.
+func bestN1(speed int) int {
+	best := 31 // the standard's
+	for _, n := range []int{64, 127, 256, 512, 1499} {
+		if speed > 0 && frameTime(n, speed) <= longestFrame || speed == 0 && n <= 512 {
+			best = n
+		}
+	}
+	return best
+}
+
+// paced fits N1, timers and queue to the line's speed, 0 for a pty, where the configuration leaves them open: an answer may
+// have to wait for the frame before it, and an AT command for what the kernel holds already.
 func paced(cfg mux.Config, speed int) mux.Config {
+	if cfg.N1 == 0 {
+		cfg.N1 = bestN1(speed)
+	}
 	if speed <= 0 {
 		return cfg
 	}
-	octets := cfg.N1 + muxOverhead
-	frame := time.Duration(octets) * 10 * time.Second / time.Duration(speed) // start bit, 8 bits, stop bit
-	if t1 := 4*frame + 100*time.Millisecond; cfg.T1 == 0 && t1 > muxT1 {
+	if t1 := 4*frameTime(cfg.N1, speed) + 100*time.Millisecond; cfg.T1 == 0 && t1 > muxT1 {
 		cfg.T1 = t1
 		if cfg.T2 == 0 {
 			cfg.T2 = 2 * t1
 		}
 	}
 	if cfg.WriteSize == 0 {
-		cfg.WriteSize = 2 * octets
+		cfg.WriteSize = cfg.N1 + muxOverhead
 	}
 	return cfg
 }

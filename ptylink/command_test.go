@@ -172,18 +172,23 @@ func TestCMUX(t *testing.T) {
 			t.Errorf("%s: %+v %v", line, got, err)
 		}
 	}
-	for _, line := range []string{"AT+CMUX=2", "AT+CMUX=0,1", "AT+CMUX=0,0,6", "AT+CMUX=0,0,7", "AT+CMUX=0,0,,30", "AT+CMUX=0,0,,32768",
+	for _, line := range []string{"AT+CMUX=2", "AT+CMUX=0,1", "AT+CMUX=0,0,6", "AT+CMUX=0,0,7", "AT+CMUX=0,0,,30", "AT+CMUX=0,0,,1501",
 		"AT+CMUX=0,0,,,256", "AT+CMUX=0,0,,,,101", "AT+CMUX=0,0,,,,,1", "AT+CMUX=0,0,,,,,,1", "AT+CMUX", "AT+CMUX?"} {
 		if got, err := parse(line, 115200); err == nil {
 			t.Errorf("%s: %+v", line, got)
 		}
 	}
 	slow := paced(base, 9600)
-	if slow.T1 < 2*time.Second || slow.T2 < slow.T1 || slow.WriteSize != 2*(512+muxOverhead) || paced(base, 0) != base {
+	if slow.T1 < 2*time.Second || slow.T2 < slow.T1 || slow.WriteSize != 512+muxOverhead || paced(base, 0) != base {
 		t.Errorf("%+v", slow)
 	}
 	if quick := paced(base, 921600); quick.T1 != 0 {
 		t.Errorf("%+v", quick)
+	}
+	for speed, n1 := range map[int]int{0: 512, 1200: 31, 9600: 31, 19200: 64, 57600: 256, 115200: 512, 230400: 512, 460800: 1499, 4000000: 1499} {
+		if got := paced(mux.Config{}, speed); got.N1 != n1 || got.T1 != 0 && speed > 19200 {
+			t.Errorf("at %d bit/s: %+v", speed, got)
+		}
 	}
 }
 

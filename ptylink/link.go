@@ -21,10 +21,12 @@ type LinkConfig struct {
 	// write deadlines. If it has WaitPeer, as a PTY, that is called before anything is sent.
 	Open  func(ctx context.Context) (io.ReadWriteCloser, error)
 	NoMux bool // AT only: no channels
-	// Mux describes the multiplexer; its Role is set here, N1 0 is 512, KeepAlive 0 is 5 s and below 0 is off, timers and
+	// Mux describes the multiplexer; its Role and Check are set here, KeepAlive 0 is 5 s and below 0 is off; N1, timers and
 	// WriteSize 0 fit the speed of a TTY. Without the multiplexer AT is sent after KeepAlive, and N2 of them unanswered are
 	// a lost line.
 	Mux mux.Config
+	// Check says when the payload check is asked for; the zero value asks on a UART.
+	Check CheckMode
 	// Unsolicited gets the result codes that the AP sends by itself, see ParseUnsolicited; noise on the line may look like
 	// one. It must neither block nor call the Link.
 	Unsolicited func(line string)

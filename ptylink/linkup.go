@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"time"
 
 	"bipd/ptylink/at"
@@ -114,13 +115,17 @@ func prepare(ctx context.Context, c *at.Client) error {
 }
 
 // startMux starts the multiplexer and moves AT to its DLC. An AP that refuses it leaves the session as it was.
-func (l *Link) startMux(ctx context.Context, s *session) error {
+func (l *Link) startMux(ctx context.Context, s *session) (err error) {
 	ctx, cancel := context.WithTimeout(ctx, muxTime)
 	defer cancel()
 	speed := lineSpeed(s.line)
 	cfg := paced(l.cfg.Mux, speed)
-	cmd := cmuxCommand(cfg, speed)
-	rest, err := s.client.Switch(ctx, cmd)
+	if l.cfg.Check.wanted(speed) {
+		if cfg.Check, err = l.askForCheck(ctx, s.client); err != nil {
+			return err
+		}
+	}
+	rest, err := s.client.Switch(ctx, cmuxCommand(cfg, speed))
 	if refused(err) {
 		l.log.Warn("the AP refuses the multiplexer, the line stays without", "err", err)
 		return nil
@@ -141,6 +146,21 @@ func (l *Link) startMux(ctx context.Context, s *session) error {
 		return err
 	}
 	return prepare(ctx, s.client)
+}
+
+// askForCheck asks for the payload check, right before AT+CMUX. A modem may answer OK to whatever it does not know, so
+// that the AP must know the command's values first.
+func (l *Link) askForCheck(ctx context.Context, c *at.Client) (bool, error) {
+	lines, err := c.Do(ctx, at.Command{Name: nameMuxCheck, Form: at.Test})
+	known := err == nil && slices.Equal(lines, []string{nameMuxCheck + ": " + muxCheckUsage})
+	if known {
+		_, err = c.Do(ctx, at.Command{Name: nameMuxCheck, Form: at.Set, Args: []at.Arg{at.Num(1)}})
+	}
+	if refused(err) || err == nil && !known {
+		l.log.Warn("the AP knows no payload check: octets that the line changes are not noticed")
+		return false, nil
+	}
+	return err == nil, err
 }
 
 // refused reports whether the AP has answered, with an error.

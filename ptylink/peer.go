@@ -18,7 +18,8 @@ type PeerConfig struct {
 	Name string // of the line, in logs
 	// Open opens the line anew: a TTY, or whatever has Close that ends a waiting Read and Write. It should have deadlines.
 	Open func(ctx context.Context) (io.ReadWriteCloser, error)
-	// Mux describes the multiplexer as in LinkConfig; mode, N1 and timers that the CP's AT+CMUX names come before it.
+	// Mux describes the multiplexer as in LinkConfig; mode, N1 and timers that the CP's AT+CMUX names come before it, and
+	// the CP says whether there is a payload check.
 	Mux mux.Config
 	Log *slog.Logger // nil: no log
 	// Down is called when a line on which a CP was heard is lost: every channel has ended. Run waits for it.
@@ -57,6 +58,7 @@ func (p *Peer) Handle(name string, h at.HandlerFunc) {
 	check := at.NewServer(at.ServerConfig{})
 	p.register(check)
 	check.Handle(nameCMUX, h, "") // taken
+	check.Handle(nameMuxCheck, h, "")
 	check.Handle(name, h, "")
 	p.handlers[name] = h
 }

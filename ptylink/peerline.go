@@ -28,20 +28,29 @@ func (p *Peer) serveAT(ctx context.Context, line io.ReadWriteCloser) (heard bool
 		return false, cfg, err
 	}
 	tap := tracer(p.cfg.Tap)
+	var check, asked bool // for this command line, and for the next
 	s := at.NewServer(at.ServerConfig{Echo: true, Log: p.log, Trace: func(received bool, l string) {
-		heard = heard || received
+		if received {
+			heard = true
+			check, asked = asked, false
+		}
 		if tap != nil {
 			tap(received, l)
 		}
 	}})
 	p.register(s)
+	s.Handle(nameMuxCheck, func(_ context.Context, c at.Command) (_ []string, err error) {
+		asked, err = parseMuxCheck(c)
+		return nil, err
+	}, muxCheckUsage)
 	s.Handle(nameCMUX, func(_ context.Context, c at.Command) ([]string, error) {
 		speed := lineSpeed(line)
-		asked, err := parseCMUX(c, p.cfg.Mux, speed)
+		wanted, err := parseCMUX(c, p.cfg.Mux, speed)
 		if err != nil {
 			return nil, err
 		}
-		cfg = paced(asked, speed)
+		cfg = paced(wanted, speed)
+		cfg.Check = check
 		return nil, at.ErrSwitch
 	}, cmuxUsage)
 	defer p.setServer(s)()
@@ -65,7 +74,7 @@ func (p *Peer) serveMux(ctx context.Context, line io.ReadWriteCloser, cfg mux.Co
 	if err != nil {
 		return fmt.Errorf("multiplexer does not start: %w", err)
 	}
-	p.log.Info("multiplexer started", "n1", cfg.N1, "advanced", cfg.Advanced)
+	p.log.Info("multiplexer started", "n1", cfg.N1, "advanced", cfg.Advanced, "payload_check", cfg.Check)
 	ctx, cancel = context.WithCancel(ctx)
 	var servers sync.WaitGroup
 	for {

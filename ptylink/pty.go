@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"os/user"
+	"path/filepath"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -35,6 +36,9 @@ type PTY struct {
 	kick     chan struct{}
 	closed   chan struct{}
 	once     sync.Once
+
+	mu       sync.Mutex
+	writeEnd time.Time // deadline of Write
 }
 
 // Waits between two looks whether the slave is open, since the master cannot wait for that.
@@ -135,7 +139,7 @@ func relink(target, link string) error {
 	case err != nil && !errors.Is(err, fs.ErrNotExist):
 		return err
 	}
-	tmp := fmt.Sprintf("%s.%d", link, os.Getpid())
+	tmp := filepath.Join(filepath.Dir(link), fmt.Sprintf(".%s.%d", filepath.Base(link), os.Getpid())) // no line's name, see Lines
 	if err := os.Remove(tmp); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
@@ -229,8 +233,39 @@ func (p *PTY) pause(d time.Duration) error {
 	return nil
 }
 
+// lookAgain is how long Write waits for the kernel to say that there is room before it looks for itself: where the slave is
+// in the hands of a line discipline, such as the kernel's multiplexer, the kernel never says so.
+const lookAgain = 50 * time.Millisecond
+
 // Write writes to the line; octets that nobody reads fill its queue (some 11 to 20 KB), then Write waits.
-func (p *PTY) Write(b []byte) (int, error) { return p.f.Write(b) }
+func (p *PTY) Write(b []byte) (n int, err error) {
+	for {
+		if err := p.armWrite(time.Now().Add(lookAgain)); err != nil {
+			return n, err
+		}
+		k, err := p.f.Write(b[n:])
+		n += k
+		if !errors.Is(err, os.ErrDeadlineExceeded) || p.writeExpired() {
+			return n, err
+		}
+	}
+}
+
+// armWrite has a Write of the file end at a time, or at the deadline before it.
+func (p *PTY) armWrite(by time.Time) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !p.writeEnd.IsZero() && p.writeEnd.Before(by) {
+		by = p.writeEnd
+	}
+	return p.f.SetWriteDeadline(by)
+}
+
+func (p *PTY) writeExpired() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return !p.writeEnd.IsZero() && !time.Now().Before(p.writeEnd)
+}
 
 // Close ends the line and takes its symbolic link away, unless that points elsewhere by now.
 func (p *PTY) Close() error {
@@ -267,4 +302,9 @@ func (p *PTY) SetReadDeadline(t time.Time) error {
 }
 
 // SetWriteDeadline bounds Write.
-func (p *PTY) SetWriteDeadline(t time.Time) error { return p.f.SetWriteDeadline(t) }
+func (p *PTY) SetWriteDeadline(t time.Time) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.writeEnd = t
+	return p.f.SetWriteDeadline(t)
+}

@@ -2,7 +2,9 @@ package ptylink
 
 import (
 	"fmt"
+	"maps"
 	"os"
+	"slices"
 
 	"golang.org/x/sys/unix"
 )
@@ -28,6 +30,14 @@ var bauds = map[int]uint32{
 	2000000: unix.B2000000, 2500000: unix.B2500000, 3000000: unix.B3000000, 3500000: unix.B3500000, 4000000: unix.B4000000,
 }
 
+// CheckSpeed is an error for a speed in bit/s that OpenTTY does not take.
+func CheckSpeed(speed int) error {
+	if _, ok := bauds[speed]; !ok {
+		return fmt.Errorf("speed: %d bit/s is none of %d", speed, slices.Sorted(maps.Keys(bauds)))
+	}
+	return nil
+}
+
 // setRaw makes the terminal pass every octet as it is, 8 bits without parity. speed 0 leaves the speed; rtscts is flow
 // control by RTS and CTS.
 func setRaw(fd, speed int, rtscts bool) error {
@@ -46,10 +56,10 @@ func setRaw(fd, speed int, rtscts bool) error {
 	}
 	t.Cc[unix.VMIN], t.Cc[unix.VTIME] = 1, 0
 	if speed != 0 {
-		baud, ok := bauds[speed]
-		if !ok {
-			return fmt.Errorf("no such speed: %d bit/s", speed)
+		if err := CheckSpeed(speed); err != nil {
+			return err
 		}
+		baud := bauds[speed]
 		t.Cflag = t.Cflag&^unix.CBAUD | baud
 		t.Ispeed, t.Ospeed = baud, baud
 	}

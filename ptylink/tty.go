@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -19,8 +20,10 @@ type TTYConfig struct {
 
 // TTY is an open terminal line. Close ends a waiting Read and Write, deadlines work.
 type TTY struct {
-	f     *os.File
-	speed int
+	f        *os.File
+	speed    int
+	deadline atomic.Int64 // of Write, in Unix nanoseconds; 0: none
+	closed   atomic.Bool
 }
 
 // OpenTTY opens the slave of a pty or a UART for this process alone, sets it raw, with the speed and flow control asked for,
@@ -65,7 +68,32 @@ func (t *TTY) Read(p []byte) (int, error) {
 	return n, err
 }
 
-func (t *TTY) Write(p []byte) (int, error) { return t.f.Write(p) }
+// Write returns on a UART once little is left to send, so that its caller can still put something more urgent before what
+// comes next; the kernel's own queue is long enough for a third of a second at 115200 bit/s.
+func (t *TTY) Write(p []byte) (int, error) {
+	n, err := t.f.Write(p)
+	if err == nil && t.speed > 0 {
+		t.settle()
+	}
+	return n, err
+}
+
+// aheadTime is what the kernel may still have to send when Write returns: enough to keep the line busy until the next
+// Write on a loaded machine.
+const aheadTime = 20 * time.Millisecond
+
+// settle waits until what is left to send takes aheadTime at most, or the write deadline has passed: the octets are written
+// all the same.
+func (t *TTY) settle() {
+	octet := 10 * time.Second / time.Duration(t.speed) // start bit, 8 bits, stop bit
+	for !t.closed.Load() {
+		over := time.Duration(t.unsent())*octet - aheadTime
+		if by := t.deadline.Load(); over <= 0 || by != 0 && time.Now().UnixNano() >= by {
+			return
+		}
+		time.Sleep(min(max(over, time.Millisecond), aheadTime)) // not longer, for a deadline may be set meanwhile
+	}
+}
 
 // drainTime bounds how long Close lets a UART send what was written.
 const drainTime = 200 * time.Millisecond
@@ -73,6 +101,7 @@ const drainTime = 200 * time.Millisecond
 // Close ends a waiting Read and Write, lets a UART send what was written for 200 ms, drops the rest, and gives the line
 // back. Left to itself the kernel would wait half a minute for a far end that has stopped the line.
 func (t *TTY) Close() error {
+	t.closed.Store(true)
 	_ = t.f.SetDeadline(time.Unix(1, 0))
 	if end := time.Now().Add(drainTime); t.unsent() > 0 {
 		for t.unsent() > 0 && time.Now().Before(end) {
@@ -96,6 +125,25 @@ func (t *TTY) unsent() (n int) {
 // Speed is the configured speed in bit/s, 0 for none.
 func (t *TTY) Speed() int { return t.speed }
 
-func (t *TTY) SetDeadline(d time.Time) error      { return t.f.SetDeadline(d) }
-func (t *TTY) SetReadDeadline(d time.Time) error  { return t.f.SetReadDeadline(d) }
-func (t *TTY) SetWriteDeadline(d time.Time) error { return t.f.SetWriteDeadline(d) }
+// SetDeadline bounds Read and Write.
+func (t *TTY) SetDeadline(d time.Time) error {
+	t.storeDeadline(d)
+	return t.f.SetDeadline(d)
+}
+
+// SetReadDeadline bounds Read.
+func (t *TTY) SetReadDeadline(d time.Time) error { return t.f.SetReadDeadline(d) }
+
+// SetWriteDeadline bounds Write.
+func (t *TTY) SetWriteDeadline(d time.Time) error {
+	t.storeDeadline(d)
+	return t.f.SetWriteDeadline(d)
+}
+
+func (t *TTY) storeDeadline(d time.Time) {
+	ns := int64(0)
+	if !d.IsZero() {
+		ns = d.UnixNano()
+	}
+	t.deadline.Store(ns)
+}

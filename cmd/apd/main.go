@@ -5,7 +5,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"io"
 	"log/slog"
 	"os"
 	"time"
@@ -18,7 +17,6 @@ import (
 	"bipd/internal/control"
 	"bipd/internal/daemon"
 	"bipd/ptylink"
-	"bipd/ptylink/mux"
 	"bipd/trace"
 )
 
@@ -49,7 +47,7 @@ serial lines, and makes the connections that bipd asks for on behalf of a UICC.`
 				return fmt.Errorf("network profiles: %w", err)
 			}
 			if check {
-				fmt.Printf("%s: %d line(s), no fault found\n", file, len(c.Lines))
+				fmt.Printf("%s: %d line(s)%s, no fault found\n", file, len(c.Lines), inDir(c.LinesDir))
 				return nil
 			}
 			ctx, cancel := daemon.Context()
@@ -71,33 +69,23 @@ func run(ctx context.Context, c *config.Apd, profiles *ap.Profiles, log *slog.Lo
 	}
 	processor := ap.New(ap.Config{Profiles: profiles, Policy: policy, DialTimeout: time.Duration(c.Proxy.ConnectTimeout), Log: log, Trace: stream})
 	var tasks []daemon.Task
+	served := newLines(c.Lines)
 	for _, l := range c.Lines {
-		peer := ptylink.PeerConfig{
-			Name: l.Name,
-			Open: func(context.Context) (io.ReadWriteCloser, error) { return ptylink.OpenTTY(l.Path, ptylink.TTYConfig{}) },
-			Mux:  mux.Config{N1: l.N1, KeepAlive: time.Duration(l.KeepAlive), Log: log},
-			Log:  log,
-		}
+		peer := l.Peer(log)
 		tasks = append(tasks, daemon.Task{Name: "line " + l.Name, Run: func(ctx context.Context) error { return processor.ServeLine(ctx, peer) }})
+	}
+	if c.LinesDir != "" {
+		dir := ap.LineDir{Path: c.LinesDir, Gone: served.remove, Peer: func(name, path string) (ptylink.PeerConfig, error) {
+			l := config.APLine{Name: name, Path: path}
+			return l.Peer(log), served.add(l)
+		}}
+		tasks = append(tasks, daemon.Task{Name: "lines in " + c.LinesDir, Run: func(ctx context.Context) error { return processor.ServeDir(ctx, dir) }})
 	}
 	if c.Control.Socket != "" {
 		tasks = append(tasks, daemon.Task{Name: "control", Run: func(ctx context.Context) error {
-			return control.Serve(ctx, c.Control.Socket, lines(c.Lines), stream)
+			return control.Serve(ctx, c.Control.Socket, served, stream)
 		}})
 	}
-	log.Info("apd is ready", "lines", len(c.Lines))
+	log.Info("apd is ready", "lines", len(c.Lines), "directory", c.LinesDir)
 	return daemon.RunTasks(ctx, tasks...)
 }
-
-// lines is what bipctl shows of an AP.
-type lines []config.APLine
-
-func (l lines) Cards() []control.Card {
-	var list []control.Card
-	for _, x := range l {
-		list = append(list, control.Card{Name: x.Name, Reader: x.Path, State: "line"})
-	}
-	return list
-}
-
-func (l lines) Channels() []control.Channel { return []control.Channel{} }

@@ -4,7 +4,7 @@
 //	bench <name> <value> <unit> ratio=<ours/peer> peer=<what it was measured against> rounds=<n>
 //
 // Value and ratio are medians of alternating rounds: ours, peer, peer, ours and so on, so that a machine that becomes slower
-// slows both. The units are us and ns (less is better), MB/s of 10^6 octets and APDU/s (more is better), bytes and kB
+// slows both. The units are us and ns (less is better), MB/s of 10^6 octets, APDU/s and % (more is better), bytes and kB
 // (less is better). ccid.apdu is measured in a guest (see internal/guest). A figure whose peer could not run has ratio=- and
 // the reason in its place, and so has one for which the machine has no guest.
 package main

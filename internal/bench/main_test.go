@@ -11,7 +11,7 @@ import (
 )
 
 // lineForm is what readers of the output rely on.
-var lineForm = regexp.MustCompile(`^bench [a-z]+\.[a-z0-9_]+ ([0-9.]+|-) (us|ns|MB/s|APDU/s|bytes|kB|allocs) ratio=([0-9.e+-]+|-) peer=\S+ rounds=\d+$`)
+var lineForm = regexp.MustCompile(`^bench [a-z]+\.[a-z0-9_]+ ([0-9.]+|-) (us|ns|MB/s|APDU/s|bytes|kB|allocs|%) ratio=([0-9.e+-]+|-) peer=\S+ rounds=\d+$`)
 
 func fixed(v ...float64) measurement {
 	i := 0
@@ -68,8 +68,9 @@ func TestRoundsAlternate(t *testing.T) {
 
 // Each figure can be measured here with its peer; those that build programs only where time is no matter.
 func TestFigures(t *testing.T) {
-	want := []string{"bip.cycle", "trace.cost", "ccid.apdu", "cat.decode", "cat.decode_allocs", "cat.encode", "cat.encode_allocs", "mux.n31", "mux.n127", "mux.n512", "mux.n1500",
-		"mux.at_latency", "proxy.rate", "proxy.policy_cost", "size.bipd", "size.apd", "rss.bipd", "rss.apd"}
+	want := []string{"bip.cycle", "trace.cost", "ccid.apdu", "cat.decode", "cat.decode_allocs", "cat.encode", "cat.encode_allocs", "mux.raw", "mux.n31", "mux.n127", "mux.n512", "mux.n1500",
+		"mux.n31_dlcs7", "mux.n127_dlcs7", "mux.n512_dlcs7", "mux.n1500_dlcs7",
+		"mux.at_latency", "mux.at_latency_loaded", "mux.share115200", "mux.share115200_checked", "proxy.rate", "proxy.policy_cost", "size.bipd", "size.apd", "rss.bipd", "rss.apd"}
 	list := figures()
 	if len(list) != len(want) {
 		t.Errorf("%d figures, want %d", len(list), len(want))

@@ -13,6 +13,7 @@ import (
 type Apd struct {
 	Log      Log      `toml:"log"`
 	Control  Control  `toml:"control"`
+	LinesDir string   `toml:"lines"` // directory in which every terminal is a line; empty = none
 	Lines    []APLine `toml:"line"`
 	Profiles string   `toml:"profiles"` // file with the network profiles; it holds credentials, so that only its owner may read it
 	Proxy    Proxy    `toml:"proxy"`
@@ -21,10 +22,12 @@ type Apd struct {
 
 // APLine is one line to a CP.
 type APLine struct {
-	Name      string   `toml:"name"` // of the card behind it, in logs, traces and egress rules
-	Path      string   `toml:"path"` // terminal device, or a symbolic link to one
-	N1        int      `toml:"n1"`
-	KeepAlive Duration `toml:"keep_alive"`
+	Name      string    `toml:"name"`   // of the card behind it, in logs, traces and egress rules
+	Path      string    `toml:"path"`   // terminal device, or a symbolic link to one
+	Speed     int       `toml:"speed"`  // of a serial port, bit/s; 0 = a pseudo terminal
+	RTSCTS    bool      `toml:"rtscts"` // flow control of a serial port
+	N1        int       `toml:"n1"`     // octets in a frame where the CP does not say; 0 = by the speed
+	KeepAlive *Duration `toml:"keep_alive"`
 }
 
 // Proxy are the limits of the connections that the AP makes.
@@ -55,18 +58,19 @@ func LoadApd(file string) (*Apd, error) {
 
 func (c *Apd) check() error {
 	errs := []error{c.Log.check()}
-	if len(c.Lines) == 0 {
-		errs = append(errs, errors.New("no [[line]]: there is no CP to serve"))
+	if len(c.Lines) == 0 && c.LinesDir == "" {
+		errs = append(errs, errors.New("no [[line]] and no lines: there is no CP to serve"))
 	}
 	names := map[string]bool{}
 	for i, l := range c.Lines {
+		if err := errors.Join(checkN1(l.N1), checkUART(l.Speed, l.RTSCTS)); err != nil {
+			errs = append(errs, fmt.Errorf("line %d: %w", i+1, err))
+		}
 		switch {
 		case l.Name == "" || l.Path == "":
 			errs = append(errs, fmt.Errorf("line %d: name and path are needed", i+1))
 		case names[l.Name]:
 			errs = append(errs, fmt.Errorf("line %d: the name %q is taken", i+1, l.Name))
-		case l.N1 != 0 && (l.N1 < 8 || l.N1 > 1499):
-			errs = append(errs, fmt.Errorf("line %d: n1: %d is not 8 to 1499 octets", i+1, l.N1))
 		}
 		names[l.Name] = true
 	}

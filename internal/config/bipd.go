@@ -73,14 +73,17 @@ func (c Card) ForSlot(id string) Card {
 	return c
 }
 
-// Line is a card's line to the AP: a pseudo terminal that bipd makes.
+// Line is a card's line to the AP: a pseudo terminal that bipd makes, or with a speed a serial port.
 type Line struct {
-	Path        string   `toml:"path"`  // symbolic link to the pseudo terminal, which apd opens
-	Mode        string   `toml:"mode"`  // of the pseudo terminal, octal
-	Group       string   `toml:"group"` // its group; empty = bipd's own
-	Multiplexer bool     `toml:"multiplexer"`
-	N1          int      `toml:"n1"` // octets in a frame
-	KeepAlive   Duration `toml:"keep_alive"`
+	Path         string    `toml:"path"`   // symbolic link to the pseudo terminal, which apd opens; the serial port's device
+	Mode         string    `toml:"mode"`   // of the pseudo terminal, octal
+	Group        string    `toml:"group"`  // its group; empty = bipd's own
+	Speed        int       `toml:"speed"`  // of the serial port, bit/s; 0 = a pseudo terminal
+	RTSCTS       bool      `toml:"rtscts"` // flow control of the serial port
+	Multiplexer  bool      `toml:"multiplexer"`
+	PayloadCheck string    `toml:"payload_check"` // auto, on or off; empty = auto
+	N1           int       `toml:"n1"`            // octets in a frame; 0 = by the speed
+	KeepAlive    *Duration `toml:"keep_alive"`    // nil = 5 s
 }
 
 // Route is one rule of the route table.
@@ -275,8 +278,14 @@ func (l *Line) check() error {
 	if _, err := l.FileMode(); err != nil {
 		return err
 	}
-	if l.N1 != 0 && (l.N1 < 8 || l.N1 > 1499) {
-		return fmt.Errorf("line.n1: %d is not 8 to 1499 octets", l.N1)
+	if err := checkUART(l.Speed, l.RTSCTS); err != nil {
+		return fmt.Errorf("line.%w", err)
+	}
+	if _, ok := checkModes[l.PayloadCheck]; !ok {
+		return fmt.Errorf("line.payload_check: %q is none of auto, on, off", l.PayloadCheck)
+	}
+	if err := checkN1(l.N1); err != nil {
+		return fmt.Errorf("line.%w", err)
 	}
 	return nil
 }

@@ -33,6 +33,9 @@ func TestExamples(t *testing.T) {
 	if len(b.Cards) != 4 || b.Cards[0].Line == nil || !b.Cards[0].Line.Multiplexer || !b.Cards[1].EverySlot() || b.Cards[3].Line != nil {
 		t.Errorf("cards %+v", b.Cards)
 	}
+	if l := b.Cards[0].Line; muxKeepAlive(l.KeepAlive) <= 0 || muxKeepAlive(new(Duration)) >= 0 || muxKeepAlive(nil) != 0 {
+		t.Errorf("keep-alive %v", l.KeepAlive)
+	}
 	if m, err := b.Cards[0].Line.FileMode(); m != 0o660 || err != nil {
 		t.Errorf("mode %o, %v", m, err)
 	}
@@ -44,7 +47,7 @@ func TestExamples(t *testing.T) {
 		t.Errorf("the example does not show the defaults: %+v, %+v", b.Terminal, least.Terminal)
 	}
 	a, err := LoadApd("../../examples/apd.toml")
-	if err != nil || len(a.Lines) != 1 || len(a.Egress.Rules) != 1 {
+	if err != nil || len(a.Lines) != 2 || a.LinesDir == "" || a.Lines[1].Speed == 0 || len(a.Egress.Rules) != 1 {
 		t.Errorf("apd.toml: %+v, %v", a, err)
 	}
 	profiles, err := os.ReadFile("../../examples/profiles.toml")
@@ -86,6 +89,10 @@ func TestBipdFaults(t *testing.T) {
 		"line without path":  {card + "[card.line]\n", "line.path: missing"},
 		"line's mode":        {card + "[card.line]\npath = \"/x\"\nmode = \"9\"\n", `line.mode: "9" is no octal file mode`},
 		"N1":                 {card + "[card.line]\npath = \"/x\"\nn1 = 1500\n", "line.n1: 1500"},
+		"N1 below all":       {card + "[card.line]\npath = \"/x\"\nn1 = 30\n", "line.n1: 30"},
+		"speed":              {card + "[card.line]\npath = \"/x\"\nspeed = 777\n", "line.speed: 777"},
+		"RTS without speed":  {card + "[card.line]\npath = \"/x\"\nrtscts = true\n", "line.rtscts: "},
+		"payload check":      {card + "[card.line]\npath = \"/x\"\npayload_check = \"yes\"\n", `line.payload_check: "yes" is none`},
 		"PIN for all to see": {card + "pin_file = \"" + open + "\"\n", "has mode 0644, so others may read it: chmod 600"},
 		"no PIN":             {card + "pin_file = \"" + letters + "\"\n", "does not hold 4 to 8 digits"},
 		"IMEI":               {"[terminal]\nimei = \"12\"\n" + card, `terminal.imei: "12" has not 15 digits`},
@@ -166,12 +173,14 @@ func TestPIN(t *testing.T) {
 func TestApdFaults(t *testing.T) {
 	const line = "profiles = \"/x\"\n[[line]]\nname = \"c\"\npath = \"/y\"\n"
 	for name, tc := range map[string]struct{ text, want string }{
-		"unknown key": {line + "speed = 1\n", ":5: line.speed: unknown key"},
-		"no line":     {"profiles = \"/x\"\n", "no [[line]]"},
+		"unknown key": {line + "colour = 1\n", ":5: line.colour: unknown key"},
+		"no line":     {"profiles = \"/x\"\n", "no [[line]] and no lines"},
 		"no profiles": {"[[line]]\nname = \"c\"\npath = \"/y\"\n", "profiles: missing"},
 		"no path":     {"profiles = \"/x\"\n[[line]]\nname = \"c\"\n", "line 1: name and path are needed"},
 		"two":         {line + "[[line]]\nname = \"c\"\npath = \"/z\"\n", `line 2: the name "c" is taken`},
 		"N1":          {line + "n1 = 7\n", "line 1: n1: 7"},
+		"speed":       {line + "speed = 1\n", "line 1: speed: 1 bit/s"},
+		"RTS":         {line + "rtscts = true\n", "line 1: rtscts: "},
 		"timeout":     {line + "[proxy]\nconnect_timeout = \"0s\"\n", "proxy.connect_timeout"},
 	} {
 		t.Run(name, func(t *testing.T) {

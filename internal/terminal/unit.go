@@ -1,16 +1,11 @@
 package terminal
 
 import (
-	"context"
-	"io"
-	"log/slog"
 	"time"
 
 	"bipd/egress"
 	"bipd/internal/config"
 	"bipd/internal/cp"
-	"bipd/ptylink"
-	"bipd/ptylink/mux"
 	"bipd/uicc"
 )
 
@@ -40,26 +35,10 @@ func (t *Terminal) newUnit(card config.Card, reader uicc.Reader) (*cp.CP, error)
 		Rules: rules, Interface: c.Kernel.Interface, ListenOn: listenOn, DNS: c.Kernel.DNS, Policy: policy, Log: log, Trace: t.cfg.Trace,
 	}
 	if card.Line != nil {
-		if cfg.Line, err = lineConfig(card, log); err != nil {
+		if cfg.Line, err = card.Line.Link(card.Name, log); err != nil {
 			return nil, err
 		}
 		cfg.LineWait = lineWait
 	}
 	return cp.New(cfg), nil
-}
-
-// lineConfig is the line to the AP over a pseudo terminal, which is made anew each time the line comes up.
-func lineConfig(card config.Card, log *slog.Logger) (*ptylink.LinkConfig, error) {
-	mode, err := card.Line.FileMode()
-	if err != nil {
-		return nil, err
-	}
-	pty := ptylink.PTYConfig{Link: card.Line.Path, Mode: mode, Group: card.Line.Group}
-	return &ptylink.LinkConfig{
-		Name:  card.Name,
-		Open:  func(context.Context) (io.ReadWriteCloser, error) { return ptylink.OpenPTY(pty) },
-		NoMux: !card.Line.Multiplexer,
-		Mux:   mux.Config{N1: card.Line.N1, KeepAlive: time.Duration(card.Line.KeepAlive), Log: log},
-		Log:   log,
-	}, nil
 }

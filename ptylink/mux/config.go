@@ -35,9 +35,13 @@ type Config struct {
 	// Advanced selects the advanced option (clause 5.2.6); default is the basic option.
 	Advanced bool
 	// N1 is the longest information field of a frame in octets, sent and taken; a
-	// longer one is dropped. Default 512, least 31. Keep it at or below 1499: Linux
-	// n_gsm drops a frame of exactly 1500.
+	// longer one is dropped. Default 512, least 31, most MaxN1. With Linux n_gsm keep
+	// it at or below 1499: that drops a frame of exactly 1500.
 	N1 int
+	// Check adds a payload check to every UIH frame, four octets of N1, for a line that
+	// may change octets. Both ends must have it on, and both must be of this package:
+	// it is no part of TS 27.010. See ErrCheck.
+	Check bool
 	// Negotiate makes Open ask for N1 with a PN command before the SABM. A peer that
 	// does not know PN costs T2 times N2 if it stays silent. PN is always answered.
 	Negotiate bool
@@ -55,14 +59,18 @@ type Config struct {
 	// MaxDLCI is the highest DLC that may be opened, by either side; default and most 61.
 	MaxDLCI int
 	// WriteSize is how many octets are joined into one write to the line at most, and
-	// how many a DLC takes from Write ahead of the line; at least one frame of N1.
-	// Default 4096, good for a pty. On a UART take one frame or two, and a line whose
-	// Write waits until little is left in the kernel's queue: what lies there can no
-	// longer be overtaken by an AT command.
+	// how many a DLC takes from Write ahead of the line; at least one frame of N1, and
+	// two for a DLC. Default 16384, good for a pty. On a UART take one frame, and a line
+	// whose Write waits until little is left in the kernel's queue: what lies there can
+	// no longer be overtaken by an AT command.
 	WriteSize int
 	// Log gets what a person needs to see; nil is silence.
 	Log *slog.Logger
 }
+
+// MaxN1 is the longest information field in octets that is sent and taken. Other
+// implementations have the same limit.
+const MaxN1 = 1500
 
 const (
 	lowestN1    = 31
@@ -74,7 +82,7 @@ func (c Config) withDefaults() Config {
 	if c.N1 <= 0 {
 		c.N1 = 512
 	}
-	c.N1 = min(max(c.N1, lowestN1), maxInfo)
+	c.N1 = min(max(c.N1, lowestN1), MaxN1)
 	if c.T1 <= 0 {
 		c.T1 = 300 * time.Millisecond
 	}
@@ -88,7 +96,7 @@ func (c Config) withDefaults() Config {
 		c.MaxDLCI = highestDLCI
 	}
 	if c.WriteSize <= 0 {
-		c.WriteSize = 4096
+		c.WriteSize = 16384
 	}
 	c.WriteSize = max(c.WriteSize, c.N1+overhead)
 	if c.Log == nil {
@@ -108,6 +116,9 @@ var (
 	// ErrReset means that the peer lost or restarted the DLC (SABM on an open DLC or
 	// on DLCI 0, or DM): data may be missing at the end.
 	ErrReset = errors.New("mux: reset by the peer")
+	// ErrCheck means that what the peer sent failed the payload check: octets were
+	// changed or lost on the line. Those given out before are right.
+	ErrCheck = errors.New("mux: payload check failed")
 	// ErrOverrun means that the peer went on sending long after it was told to stop.
 	ErrOverrun = errors.New("mux: peer ignores flow control")
 	// ErrNotOpen means that the multiplexer has not been started.

@@ -39,7 +39,11 @@ func (s *station) try(c *command, now time.Time) {
 
 // message queues a control message in a UIH frame on DLCI 0.
 func (s *station) message(m message) {
-	s.send(frame{typ: frameUIH, cr: s.commandCR(), info: appendMessage(nil, m)})
+	info := appendMessage(nil, m)
+	if s.cfg.Check {
+		info = appendSum(info, sum(seed(0, s.cfg.Role), info))
+	}
+	s.send(frame{typ: frameUIH, cr: s.commandCR(), info: info})
 }
 
 // waiting tells whether a command of type t waits for its response.
@@ -74,13 +78,22 @@ func (s *station) unanswered(c *command, now time.Time) {
 	case msgCLD:
 		s.link = retry{}
 		s.tryLink(frameDISC, now)
-	case msgMSC:
-		s.cfg.Log.Debug("mux: peer does not answer MSC", "dlci", c.d.dlci)
+	case msgMSC, msgFCon:
+		if s.answers[c.typ] || c.typ == msgFCon && s.answers[msgFCoff] {
+			s.command(c.typ, c.d, nil, now) // the line ate it: without it the peer might stay stopped for ever
+			return
+		}
+		s.cfg.Log.Debug("mux: peer does not answer", "command", c.typ.String())
 	}
 }
 
 // handleControl takes the information field of a frame on DLCI 0.
 func (s *station) handleControl(info []byte, now time.Time) {
+	info, ok := s.checkControl(info)
+	if !ok {
+		s.cfg.Log.Debug("mux: payload check failed, control messages dropped")
+		return
+	}
 	for len(info) > 0 && s.state != muxEnded {
 		m, rest, err := parseMessage(info)
 		if err != nil {
@@ -96,6 +109,15 @@ func (s *station) handleControl(info []byte, now time.Time) {
 		if err != nil {
 			s.cfg.Log.Debug("mux: control message dropped", "type", m.typ.String(), "error", err)
 		}
+	}
+}
+
+// handleEarly takes control messages of a peer that has not started the multiplexer: CLD ends the waiting for it, which is
+// what a peer sends that begins anew in AT mode. It has no payload check, for nothing was agreed.
+func (s *station) handleEarly(info []byte) {
+	if m, _, err := parseMessage(info); err == nil && m.typ == msgCLD && m.command {
+		s.answer(message{typ: msgCLD})
+		s.end(nil)
 	}
 }
 
@@ -160,12 +182,16 @@ func (s *station) dlc(dlci int) *DLC {
 }
 
 // negotiate settles what a PN command asks for: frame type UIH, convergence layer 1
-// and the smaller N1 (clause 5.4.6.3.1).
+// and the smaller N1 (clause 5.4.6.3.1). Priority, T1, N2 and k are confirmed as they
+// are: the order of sending is that of package mux (see nextDLC), T1 and N2 are the
+// peer's own timers, and k belongs to the error recovery mode.
 func (s *station) negotiate(p parameters) parameters {
-	if p.n1 < 1 || p.n1 > s.cfg.N1 {
+	if p.n1 <= s.tail() || p.n1 > s.cfg.N1 {
 		p.n1 = s.cfg.N1
 	}
 	p.frames = 0
+	p.priority &= 63
+	p.k &= 7
 	s.agree(p.dlci, p.n1)
 	return p
 }
@@ -183,6 +209,7 @@ func (s *station) agree(dlci, n1 int) {
 
 // handleResponse takes the peer's response to a command of ours.
 func (s *station) handleResponse(m message, now time.Time) error {
+	s.answers[m.typ] = true
 	switch m.typ {
 	case msgMSC:
 		status, err := parseModemStatus(m.value)
@@ -201,7 +228,7 @@ func (s *station) handleResponse(m message, now time.Time) error {
 		if d == nil || d.state != dlcNegotiating {
 			return nil
 		}
-		if p.n1 >= 1 && p.n1 <= s.cfg.N1 {
+		if p.n1 > s.tail() && p.n1 <= s.cfg.N1 {
 			s.agree(p.dlci, p.n1)
 		}
 		s.forget(msgPN, d)
@@ -242,6 +269,7 @@ func (s *station) notSupported(value []byte, now time.Time) {
 		if c.typ != t {
 			continue
 		}
+		delete(s.answers, t)
 		if t == msgTest {
 			s.forget(t, nil)
 		} else {

@@ -18,6 +18,7 @@ func TestCommands(t *testing.T) {
 		{"PN", "83110200070a00010302", "81110200070a00010302"},
 		{"PN asks for too much", "83110200070ae8030302", "81110200070a00020302"},
 		{"PN asks for I frames", "83110212070a00010302", "81110200070a00010302"},
+		{"PN with priority and window out of range", "831102004f0a00010309", "811102000f0a00010301"},
 		{"PN cut", "830502ff", ""},
 		{"MSC, DLC not open", "e3050b8d", "e1050b8d"},
 		{"MSC with break", "e3070b8c03", "e1070b8c03"},
@@ -91,14 +92,14 @@ func TestKeepAlive(t *testing.T) {
 
 // TestNegotiate asks for N1 by PN; a peer that cannot leaves N1 as configured.
 func TestNegotiate(t *testing.T) {
-	const pn = "UIH 0 83110200001e00020300"
+	const pn = "UIH 0 83110200071e00020302"
 	for _, c := range []struct {
 		name, answer string
 		n1           int
 	}{
-		{"smaller", "UIH 0 81110200001e64000300", 100},
-		{"same", "UIH 0 81110200001e00020300", 512},
-		{"larger is nonsense", "UIH 0 81110200001e00100300", 512},
+		{"smaller", "UIH 0 81110200071e64000300", 100},
+		{"same", "UIH 0 81110200071e00020300", 512},
+		{"larger is nonsense", "UIH 0 81110200071e00100300", 512},
 		{"NSC", "UIH 0 110383", 512},
 		{"silence", "", 512},
 	} {

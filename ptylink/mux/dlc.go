@@ -32,8 +32,12 @@ type DLC struct {
 	tx        byteQueue
 	writable  sync.Cond
 	writes    deadline
-	lingerDue time.Time // in dlcDraining: when the rest is given up
+	sent      time.Time // in dlcDraining: when something went out last
+	lingerDue time.Time // in dlcDraining: when to look whether the rest is given up
 	holdUntil time.Time // no data before; see hold
+
+	txSum, rxSum uint32 // of the payload check
+	rxEnded      bool   // the check of the peer's end was there
 
 	used        bool // the peer has shown that it has the DLC open
 	peerSignals byte
@@ -95,7 +99,7 @@ func (d *DLC) Write(p []byte) (n int, err error) {
 		case len(p) == 0:
 			return n, nil
 		}
-		if room := d.s.cfg.WriteSize - d.tx.len(); room > 0 {
+		if room := d.s.queueSize() - d.tx.len(); room > 0 {
 			taken := min(room, len(p))
 			d.tx.push(p[:taken])
 			n += taken
@@ -109,8 +113,8 @@ func (d *DLC) Write(p []byte) (n int, err error) {
 }
 
 // Close closes the DLC: Read and Write fail from now on, what Write took is sent in
-// the background, then DISC. If nothing of it goes out for 5 s, though the peer has
-// not stopped the DLC, the peer sees it torn (DM), not ended. It never waits.
+// the background, then DISC. If nothing of it goes out for 5 s, or for three hours where
+// the peer has stopped the DLC, the peer sees it torn (DM), not ended. It never waits.
 func (d *DLC) Close() error {
 	d.m.mu.Lock()
 	defer d.m.unlock()

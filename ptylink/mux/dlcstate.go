@@ -37,9 +37,21 @@ const (
 	overrunLimit     = 4 << 20
 )
 
-// lingerTime bounds how long a closed DLC tries to send what it holds while nothing of it goes out. It does not run while
-// the peer has stopped the DLC.
-const lingerTime = 5 * time.Second
+// totalHigh octets in all receive buffers stop the peer as a whole (FCoff), totalLow let it go on (FCon); beyond totalLimit
+// a DLC that gets more than highWater is closed. A peer that obeys MSC never comes near: 61 DLCs at highWater are below totalLow.
+const (
+	totalLow   = 6 << 20
+	totalHigh  = 8 << 20
+	totalLimit = 16 << 20
+)
+
+// lingerTime bounds how long a closed DLC tries to send what it holds while nothing of it goes out; stoppedTime is the same
+// while the peer has stopped the DLC. That one is long, for a card may read slowly: with the 64 KiB that may lie before it at
+// the peer, one that takes 250 octets every 30 s lets the DLC go on every 100 minutes. What lingers is 16 KiB a DLC.
+const (
+	lingerTime  = 5 * time.Second
+	stoppedTime = 3 * time.Hour
+)
 
 // open begins to open a DLC from this side, or gives out the one that the peer has opened.
 func (s *station) open(dlci int, now time.Time) (*DLC, error) {
@@ -60,7 +72,7 @@ func (s *station) open(dlci int, now time.Time) (*DLC, error) {
 	d := s.newDLC(dlci)
 	if s.cfg.Negotiate {
 		d.state = dlcNegotiating
-		p := parameters{dlci: dlci, t1: s.cfg.T1, n1: s.cfg.N1, n2: byte(s.cfg.N2)}
+		p := parameters{dlci: dlci, priority: defaultPriority(dlci), t1: s.cfg.T1, n1: s.cfg.N1, n2: byte(s.cfg.N2), k: defaultWindow}
 		s.command(msgPN, d, p.value(), now)
 	} else {
 		s.connect(d, now)
@@ -91,6 +103,7 @@ func (s *station) newDLC(dlci int) *DLC {
 	if n := s.n1[dlci]; n > 0 {
 		d.n1 = n
 	}
+	d.txSum, d.rxSum = seed(dlci, s.cfg.Role), seed(dlci, s.peerRole())
 	d.readable.L, d.writable.L = s.changed.L, s.changed.L
 	s.dlcs[dlci] = d
 	s.highest = max(s.highest, dlci)
@@ -216,16 +229,50 @@ func (s *station) handleData(d *DLC, info []byte, now time.Time) {
 	if len(info) == 0 {
 		return
 	}
-	d.rx.push(info)
+	data, ok := s.checkData(d, info)
+	if !ok {
+		s.cfg.Log.Warn("mux: payload check failed, DLC closed", "dlci", d.dlci)
+		s.abort(d, fmt.Errorf("DLC %d: %w", d.dlci, ErrCheck), now)
+		return
+	}
+	d.rx.push(data)
 	d.readable.Broadcast()
 	if !d.fc && d.rx.len() >= highWater {
 		d.fc = true
 		d.overrunAt = overrunLimit
 		s.command(msgMSC, d, nil, now)
 	}
-	if d.fc && d.rx.len() > d.overrunAt {
+	if !d.fc {
+		return
+	}
+	total := s.received()
+	if !s.fc && total >= totalHigh {
+		s.fc = true
+		s.command(msgFCoff, nil, nil, now)
+	}
+	if d.rx.len() > d.overrunAt || total > totalLimit {
 		s.cfg.Log.Warn("mux: peer ignores flow control, DLC closed", "dlci", d.dlci)
 		s.abort(d, fmt.Errorf("DLC %d: %w", d.dlci, ErrOverrun), now)
+	}
+}
+
+// received counts the octets in the receive buffers of the open DLCs.
+func (s *station) received() int {
+	n := 0
+	for _, d := range s.dlcs {
+		if d != nil {
+			n += d.rx.len()
+		}
+	}
+	return n
+}
+
+// release lets the peer as a whole go on when the receive buffers have room again.
+func (s *station) release(now time.Time) {
+	if s.fc && s.state == muxOpen && s.received() <= totalLow {
+		s.fc = false
+		s.forget(msgFCoff, nil)
+		s.command(msgFCon, nil, nil, now)
 	}
 }
 
@@ -235,6 +282,7 @@ func (s *station) taken(d *DLC, now time.Time) {
 		d.fc = false
 		s.command(msgMSC, d, nil, now)
 	}
+	s.release(now)
 }
 
 // signals are this end's V.24 signals for d.
@@ -262,6 +310,14 @@ func (s *station) handleSignals(d *DLC, signals byte, now time.Time) {
 	}
 }
 
+// finish ends d after the last of its data.
+func (s *station) finish(d *DLC, now time.Time) {
+	if s.cfg.Check {
+		s.send(frame{dlci: d.dlci, typ: frameUIH, cr: s.commandCR(), info: s.withCheck(d, nil)})
+	}
+	s.disconnect(d, now)
+}
+
 // close is this side's Close: what is queued is sent first.
 func (d *DLC) close(now time.Time) {
 	if d.shut {
@@ -269,13 +325,15 @@ func (d *DLC) close(now time.Time) {
 	}
 	d.shut = true
 	d.rx.clear()
+	d.s.release(now)
 	switch d.state {
 	case dlcOpen:
 		d.state = dlcDraining
+		d.sent = now
 		d.lingerDue = now.Add(lingerTime)
 		d.s.rearm = true
 		if d.tx.len() == 0 {
-			d.s.disconnect(d, now)
+			d.s.finish(d, now)
 		}
 	case dlcNegotiating, dlcOpening:
 		d.s.disconnect(d, now)
@@ -301,6 +359,7 @@ func (d *DLC) end(err error) {
 		s.dlcs[d.dlci] = nil
 	}
 	d.wake()
+	s.release(s.octets)
 	s.rearm = true
 	s.changed.Broadcast()
 }

@@ -234,6 +234,8 @@ func TestLinger(t *testing.T) {
 		b.pass(lingerTime)
 	}
 	b.expect()
+	b.peer("UIH 0 2301") // it lives
+	b.expect("UIH 0 2101")
 	b.peer("SABM 2")
 	b.expect("DM 2")
 	b.peer("UIH 0 e3050b8d")
@@ -251,6 +253,113 @@ func TestLinger(t *testing.T) {
 	b.expect()
 	b.pass(time.Millisecond)
 	b.expect("DM 3", "DISC 3")
+	b.peer("UA 3")
+
+	// A peer that never lets it go on gets no false end, and this end its memory back.
+	d = b.opened(4)
+	b.peer("UIH 0 e305138f")
+	b.expect("UIH 0 e105138f")
+	d.tx.push([]byte("x"))
+	d.close(b.now)
+	for end := b.now.Add(stoppedTime - lingerTime); b.now.Before(end); {
+		b.pass(lingerTime)
+	}
+	b.expect()
+	b.pass(lingerTime)
+	b.expect("DM 4", "DISC 4")
+	b.pass(time.Minute)
+	if d.state != dlcClosed || b.s.dlcs[4] != nil {
+		t.Errorf("state %d", d.state)
+	}
+}
+
+// TestTotalBuffer stops a peer as a whole that ignores MSC on many DLCs, and lets it go on.
+func TestTotalBuffer(t *testing.T) {
+	b := newBench(t, Config{Role: Responder, N1: 1499})
+	var dlcs []*DLC
+	block := strings.Repeat("41", 1024)
+	fill := func(n, upTo int) {
+		d := dlcs[n-2]
+		for d.rx.len() < upTo && d.state == dlcOpen {
+			b.peer(fmt.Sprintf("UIH %d %s", n, block))
+		}
+	}
+	for n := 2; n <= 7; n++ {
+		dlcs = append(dlcs, b.accepted(n))
+	}
+	for n := 2; n <= 3; n++ {
+		fill(n, 3<<20)
+	}
+	sentFrames(t, b.s, b.now)
+	fill(4, 2<<20)
+	b.expect("UIH 0 e305138f", "UIH 0 6301")
+	b.peer("UIH 0 6101")
+	dlcs[0].rx.drop(1 << 20)
+	b.s.taken(dlcs[0], b.now)
+	b.expect()
+	dlcs[0].rx.drop(1 << 20)
+	b.s.taken(dlcs[0], b.now)
+	b.expect("UIH 0 a301")
+	b.pass(600 * time.Millisecond)
+	if sent := sentFrames(t, b.s, b.now); !slices.ContainsFunc(sent, func(f frame) bool { return string(f.info) == "\xa3\x01" }) {
+		t.Errorf("FCon is not asked again: %v", sent)
+	}
+	for range 10 { // it answers FCoff but never FCon: this end does not let it stay stopped
+		b.pass(time.Minute)
+	}
+	if sent := sentFrames(t, b.s, b.now); len(sent) == 0 {
+		t.Error("FCon is given up")
+	}
+	b.peer("UIH 0 a101")
+	sentFrames(t, b.s, b.now)
+	for n := 2; n <= 7; n++ {
+		fill(n, 4<<20)
+	}
+	if total := b.s.received(); total > totalLimit+len(dlcs)*highWater {
+		t.Errorf("%d octets in all", total)
+	}
+	open := 0
+	for _, d := range dlcs {
+		if d.state == dlcOpen {
+			open++
+		} else {
+			wantErr(t, d.err, ErrOverrun)
+		}
+	}
+	if open < 3 || open > 4 {
+		t.Errorf("%d DLCs are left", open)
+	}
+	// The end of a DLC makes room as reading does.
+	b.peer("UIH 0 6101")
+	sentFrames(t, b.s, b.now)
+	for n := 2; n <= 7; n++ {
+		b.peer(fmt.Sprintf("DISC %d", n))
+	}
+	if sent := sentFrames(t, b.s, b.now); !slices.ContainsFunc(sent, func(f frame) bool { return string(f.info) == "\xa3\x01" }) {
+		t.Errorf("after the DLCs' end it sent %v", sent)
+	}
+}
+
+// TestLostMSC has a line that eats every MSC that lets the peer go on: a peer that is known to answer is asked until it does.
+func TestLostMSC(t *testing.T) {
+	b := newBench(t, Config{Role: Responder})
+	d := b.accepted(2)
+	block := "UIH 2 " + strings.Repeat("41", 512)
+	for d.rx.len() < highWater {
+		b.peer(block)
+	}
+	b.expect("UIH 0 e3050b8f")
+	b.peer("UIH 0 e1050b8f")
+	d.rx.clear()
+	b.s.taken(d, b.now)
+	b.expect("UIH 0 e3050b8d")
+	for range 20 {
+		b.pass(600 * time.Millisecond)
+		b.expect("UIH 0 e3050b8d")
+	}
+	b.peer("UIH 0 e1050b8d")
+	b.pass(time.Minute)
+	b.expect()
 }
 
 // TestSchedule has control first, then DLC 1 and the data DLCs by turns.

@@ -145,6 +145,13 @@ type parameters struct {
 
 const parametersLen = 8
 
+// defaultWindow is k where nothing else was agreed: it has no meaning for UIH.
+const defaultWindow = 2
+
+// defaultPriority is that of a DLC where nothing else was agreed: 7 for DLCI 1 to 7, 15 for 8 to 15 and so on, 61 for 56
+// to 61 (clause 5.6). A smaller number goes first.
+func defaultPriority(dlci int) byte { return byte(min(dlci|7, highestDLCI)) }
+
 func (p parameters) value() []byte {
 	t1 := min(p.t1/(10*time.Millisecond), 255)
 	return []byte{byte(p.dlci), p.frames, p.priority, byte(t1), byte(p.n1), byte(p.n1 >> 8), p.n2, p.k}

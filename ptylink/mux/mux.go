@@ -3,7 +3,8 @@
 // advanced option, UIH frames and convergence layer 1. Error recovery mode (I frames)
 // is not offered, as with every other implementation known.
 //
-// UIH carries no check over its data: over a real UART the layer above needs one.
+// UIH carries no check over its data. For a real UART, which may change or lose octets, there is a payload check of our
+// own, Config.Check; its format is told in check.go.
 package mux
 
 import (

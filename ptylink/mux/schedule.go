@@ -23,6 +23,10 @@ func (s *station) fill(buf []byte, now time.Time) []byte {
 	}
 }
 
+// queueSize is how many octets a DLC takes ahead of the line: what one write holds, and two frames at least, so that one
+// fills up while the other is sent.
+func (s *station) queueSize() int { return max(s.cfg.WriteSize, 2*s.cfg.N1) }
+
 func (s *station) flushControl(buf []byte) []byte {
 	buf = append(buf, s.ctl...)
 	s.ctl = s.ctl[:0]
@@ -71,16 +75,17 @@ func (d *DLC) sendable() bool {
 // appendData takes one frame from the queue of d; after the last one of a closed DLC
 // follows DISC.
 func (s *station) appendData(buf []byte, d *DLC, now time.Time) []byte {
-	info := d.tx.peek(d.n1)
-	buf = s.appendFrame(buf, frame{dlci: d.dlci, typ: frameUIH, cr: s.commandCR(), info: info})
-	d.tx.drop(len(info))
-	if d.tx.len() <= s.cfg.WriteSize/2 {
-		d.writable.Broadcast()
+	data := d.tx.peek(d.n1 - s.tail())
+	buf = s.appendFrame(buf, frame{dlci: d.dlci, typ: frameUIH, cr: s.commandCR(), info: s.withCheck(d, data)})
+	d.tx.drop(len(data))
+	if d.tx.len() <= s.queueSize()-(d.n1-s.tail()) {
+		d.writable.Broadcast() // now, so that the next frame but one is a full one
 	}
 	if d.state == dlcDraining {
+		d.sent = now
 		d.lingerDue = now.Add(lingerTime)
 		if d.tx.len() == 0 {
-			s.disconnect(d, now)
+			s.finish(d, now)
 		}
 	}
 	return buf

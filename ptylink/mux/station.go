@@ -51,6 +51,9 @@ type station struct {
 	atLast  bool                  // the last data frame was of DLC 1
 	highest int                   // no DLC above was ever open
 	stopped bool                  // the peer sent FCoff
+	fc      bool                  // the peer was told to stop as a whole
+	answers map[messageType]bool  // commands that the peer has responded to
+	checked []byte                // last information field with its check
 
 	ctl      []byte // frames that go before all data
 	commands []*command
@@ -86,7 +89,8 @@ const (
 
 func newStation(cfg Config, changed *sync.Cond) *station {
 	cfg = cfg.withDefaults()
-	return &station{cfg: cfg, changed: changed, dec: decoder{advanced: cfg.Advanced, n1: cfg.N1}}
+	return &station{cfg: cfg, changed: changed, dec: decoder{advanced: cfg.Advanced, n1: cfg.N1},
+		answers: map[messageType]bool{}}
 }
 
 // halfTime is the age at which a half frame is given up: many times what the longest
@@ -157,7 +161,7 @@ func (s *station) handle(f frame, now time.Time) {
 			return
 		}
 		s.respond(frameUA, f)
-		d.end(io.EOF) // in order, after the data received
+		d.end(s.endOfStream(d, io.EOF)) // in order, after the data received
 	case frameUA:
 		s.handleUA(d, now)
 	case frameDM:
@@ -194,6 +198,8 @@ func (s *station) handleLink(f frame, now time.Time) {
 		s.end(nil)
 	case (f.typ == frameUIH || f.typ == frameUI) && running:
 		s.handleControl(f.info, now)
+	case f.typ == frameUIH && s.state == muxIdle && s.cfg.Role == Responder:
+		s.handleEarly(f.info)
 	}
 }
 
@@ -242,7 +248,8 @@ func (s *station) restart() {
 	s.n1 = [highestDLCI + 1]int{}
 	s.commands = nil
 	s.ctl = s.ctl[:0]
-	s.stopped = false
+	s.stopped, s.fc = false, false
+	clear(s.answers)
 }
 
 // close begins the orderly end: the DLCs send what they hold and DISC, then CLD,

@@ -200,13 +200,31 @@ func TestStartRetries(t *testing.T) {
 // TestNotStarted has nothing but DM for a peer that does not begin with SABM 0.
 func TestNotStarted(t *testing.T) {
 	b := &bench{t: t, s: testStation(Config{Role: Responder}), now: time.Unix(1000, 0)}
-	b.peer("SABM 1", "DISC 0", "DISC 3", "UIH 1 41", "UIH 0 c301", "UA 0", "DM 0")
+	b.peer("SABM 1", "DISC 0", "DISC 3", "UIH 1 41", "UIH 0 c101", "UIH 0 2301", "UIH 0", "UA 0", "DM 0")
 	b.expect("DM 1", "DM 0", "DM 3")
 	if b.s.state != muxIdle {
 		t.Errorf("state %d", b.s.state)
 	}
 	if _, err := b.s.open(1, b.now); !errors.Is(err, ErrNotOpen) {
 		t.Errorf("open: %v", err)
+	}
+}
+
+// TestClosedBeforeStart has a peer that begins anew in AT mode instead of sending SABM: CLD ends the waiting, with and
+// without payload check, and an initiator that waits for nobody takes no notice.
+func TestClosedBeforeStart(t *testing.T) {
+	for _, check := range []bool{false, true} {
+		b := &bench{t: t, s: testStation(Config{Role: Responder, Check: check}), now: time.Unix(1000, 0)}
+		b.peer("UIH 0 c301")
+		if sent := sentFrames(t, b.s, b.now); len(sent) != 1 || b.s.state != muxEnded || b.s.err != nil {
+			t.Errorf("sent %v, state %d, %v", sent, b.s.state, b.s.err)
+		}
+	}
+	b := &bench{t: t, s: testStation(Config{}), now: time.Unix(1000, 0)}
+	b.peer("UIH 0 c301")
+	b.expect()
+	if b.s.state != muxIdle {
+		t.Errorf("state %d", b.s.state)
 	}
 }
 

@@ -85,7 +85,8 @@ func (s *station) tickDLC(d *DLC, now time.Time, due func(time.Time) bool) {
 		s.dirty = true
 	}
 	if d.state == dlcDraining && due(d.lingerDue) {
-		if d.peerStop || s.stopped { // a card may read slowly: it is the peer who ends this, or the keep-alive
+		stopped := d.peerStop || s.stopped
+		if stopped && now.Sub(d.sent) < stoppedTime {
 			d.lingerDue = now.Add(lingerTime)
 		} else {
 			s.abort(d, ErrClosed, now)
