@@ -2,6 +2,7 @@ package guest
 
 import (
 	"bytes"
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -85,5 +86,32 @@ func TestRelocate(t *testing.T) {
 	got, err := os.ReadFile(path)
 	if want := "# usr\nKBUILD_OUTPUT = /work/usr/src/a\ninclude /work/usr/src/b/Makefile\n"; err != nil || string(got) != want {
 		t.Errorf("%q, %v, want %q", got, err, want)
+	}
+}
+
+func TestCheckCompiler(t *testing.T) {
+	path := filepath.Join(t.TempDir(), ".kernelvariables")
+	check := func(text string) error {
+		t.Helper()
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return checkCompiler(path)
+	}
+	bin := t.TempDir()
+	if err := os.WriteFile(filepath.Join(bin, "gcc-12"), nil, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("PATH", bin)
+	const line = "override ARCH = x86\nCCACHE = ccache\nCC = $(if $(USE_CCACHE),$(CCACHE)) $(CROSS_COMPILE)gcc-"
+	if err := check(line + "12\nifneq (a,b)\n"); err != nil {
+		t.Errorf("the compiler is there: %v", err)
+	}
+	var missing *MissingError
+	if err := check(line + "99\n"); !errors.As(err, &missing) || !strings.Contains(err.Error(), "gcc-99") {
+		t.Errorf("the compiler is not there: %v", err)
+	}
+	if err := check("override ARCH = x86\n"); err == nil {
+		t.Error("no compiler is named, and that is no error")
 	}
 }

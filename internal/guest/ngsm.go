@@ -23,7 +23,7 @@ var gsmSources = []string{"drivers/tty/n_gsm.c", "drivers/tty/tty.h"}
 // gsm returns the module, built for the kernel from the source of the same version.
 func (c cache) gsm(ctx context.Context, k *kernel) (string, error) {
 	dir, err := c.entry(ctx, gsmModule+"_"+k.release+"_"+k.version, func(dir string) error {
-		for _, program := range []string{"make", "gcc", "xz"} {
+		for _, program := range []string{"make", "strip", "xz"} {
 			if _, err := exec.LookPath(program); err != nil {
 				return &MissingError{"building n_gsm needs " + program, err}
 			}
@@ -72,6 +72,9 @@ func buildGSM(ctx context.Context, k *kernel, work string) error {
 		}
 	}
 	headers := filepath.Join(work, "usr/src", flavour)
+	if err := checkCompiler(filepath.Join(headers, ".kernelvariables")); err != nil {
+		return err
+	}
 	if err := relocate(filepath.Join(headers, "Makefile"), work); err != nil {
 		return err
 	}
@@ -83,6 +86,25 @@ func buildGSM(ctx context.Context, k *kernel, work string) error {
 	}
 	_, err = command(ctx, module, "strip", "-g", gsmModule+".ko")
 	return err
+}
+
+// compiler is that of the kernel as the headers' .kernelvariables name it.
+var compiler = regexp.MustCompile(`(?m)^(?:override )?CC *=.*\b(gcc-\d+)$`)
+
+// checkCompiler says whether the compiler is there that the kernel was built with: modules must be of the same.
+func checkCompiler(variables string) error {
+	text, err := os.ReadFile(variables)
+	if err != nil {
+		return err
+	}
+	m := compiler.FindSubmatch(text)
+	if m == nil {
+		return fmt.Errorf("%s names no compiler", filepath.Base(variables))
+	}
+	if _, err := exec.LookPath(string(m[1])); err != nil {
+		return &MissingError{"building n_gsm needs " + string(m[1]), err}
+	}
+	return nil
 }
 
 // absolute are the places where the headers' Makefile expects to be installed.
