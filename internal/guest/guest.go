@@ -124,6 +124,7 @@ func Boot(ctx context.Context, c Config) (g *Guest, err error) {
 		return g, err
 	}
 	err = g.awaitReady(ctx)
+	os.Remove(initrd) // large, and read by now; the rest goes at Close
 	g.deadline = time.Now().Add(c.Timeout)
 	g.took = fmt.Sprintf("prepared in %.1fs, waited %.1fs for other guests, booted in %.1fs",
 		ready.Sub(begin).Seconds(), free.Sub(ready).Seconds(), time.Since(free).Seconds())
