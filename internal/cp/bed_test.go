@@ -40,6 +40,9 @@ const (
 // fast are multiplexer settings that notice a dead end soon.
 var fast = mux.Config{N1: 512, T1: 200 * time.Millisecond, KeepAlive: 300 * time.Millisecond}
 
+// patient are multiplexer settings that take a busy machine for no dead end.
+var patient = mux.Config{N1: 512, T1: time.Second, KeepAlive: 10 * time.Second}
+
 // bed is a CP with a card and an AP, joined by a line:
 //
 //	UICC (in process) - CP = pty = AP - servers on loopback

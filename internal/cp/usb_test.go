@@ -67,7 +67,7 @@ func TestUSBDownload(t *testing.T) {
 		for method, bearer := range map[trace.Method]cat.BearerDescription{trace.Method1: packetBearer, trace.Method2: wlanBearer} {
 			t.Run(fmt.Sprintf("%s/%v", name, method), func(t *testing.T) {
 				srv := fileServer(t, file)
-				b := run(t, options{usb: &model, applets: applets(func(a *app) {
+				b := run(t, options{usb: &model, mux: patient, applets: applets(func(a *app) {
 					a.get(params(bearer, background, addrPort(srv.Listener.Addr())), srv.URL, file)
 				})})
 				b.events.await(t, func(e []trace.Event) error { return trace.CheckOrder(e, method, 1) })
@@ -88,7 +88,7 @@ func TestUSBCardRemoved(t *testing.T) {
 			var runs atomic.Int32
 			running := make(chan struct{})
 			model := ccidemu.PCTwin()
-			b := start(t, options{usb: &model, applets: applets(func(a *app) {
+			b := start(t, options{usb: &model, mux: patient, applets: applets(func(a *app) {
 				if runs.Add(1) == 1 {
 					p := remote()
 					p.Bearer = bearer
