@@ -46,7 +46,7 @@ func (l *apduLink) transmit(ctx context.Context, capdu []byte) ([]byte, error) {
 // send sends the command, in parts where it is longer than a message, and gives the first answer with response data.
 func (l *apduLink) send(ctx context.Context, capdu []byte) (answer, error) {
 	s := l.slot
-	most := int(s.dev.desc.MaxMessage) - headerLength
+	most := s.dev.desc.room()
 	if len(capdu) <= most || !l.extended {
 		return s.xfr(ctx, 0, chainWhole, capdu, l.wait) // a reader of short APDUs takes any, whatever it announces
 	}

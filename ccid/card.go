@@ -85,7 +85,9 @@ func (c *card) usable() error {
 // ATR is the answer to the last reset.
 func (c *card) ATR() []byte { return c.atr }
 
-// Transmit exchanges one APDU as the reader's level has it.
+// Transmit exchanges one APDU as the reader's level has it. After a command whose answer was lost or not waited for nobody
+// knows what the card has done and whether it is done, and the reader may have been reset: until Reset, every further
+// command is refused.
 func (c *card) Transmit(ctx context.Context, capdu []byte) ([]byte, error) {
 	s := c.slot
 	if len(capdu) < 4 {

@@ -1,6 +1,7 @@
 package ccid
 
 import (
+	"context"
 	"log/slog"
 	"time"
 
@@ -12,6 +13,8 @@ import (
 type Config struct {
 	// FS is where the kernel shows its USB devices; the zero value is the machine's own.
 	FS usbfs.FS
+	// Bus, if set, takes the place of FS: readers that are not the kernel's.
+	Bus Bus
 	// Log may be nil.
 	Log *slog.Logger
 	// Tap sees each exchange with a card (see uicc.Tap); may be nil.
@@ -20,10 +23,35 @@ type Config struct {
 	timing timing
 }
 
+// Bus is where readers are attached.
+type Bus interface {
+	// Devices lists the devices that are attached, readers or not, in the order of their paths.
+	Devices() ([]usbfs.Device, error)
+	// Open takes one interface of a device for this program alone. Errors are those of usbfs.FS.
+	Open(d usbfs.Device, iface uint8) (Transport, error)
+	// Watch signals that Devices may have changed: at once, and after each change, until ctx ends, when it closes the
+	// channel.
+	Watch(ctx context.Context, log *slog.Logger) <-chan struct{}
+}
+
+// kernelBus is USB as the kernel shows it.
+type kernelBus struct{ usbfs.FS }
+
+func (b kernelBus) Open(d usbfs.Device, iface uint8) (Transport, error) {
+	h, err := b.FS.Open(d, iface)
+	if err != nil {
+		return nil, err
+	}
+	return h, nil
+}
+
 // filled puts the defaults in.
 func (cfg Config) filled() Config {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	if cfg.Bus == nil {
+		cfg.Bus = kernelBus{cfg.FS}
 	}
 	if cfg.timing == (timing{}) {
 		cfg.timing = defaultTiming
@@ -42,9 +70,12 @@ type timing struct {
 	removal   time.Duration // a pending answer after the reader told that the card is gone
 	powerDown time.Duration // without power between two attempts (ISO/IEC 7816-3 clause 6.2.4: 10 ms at least)
 	poll      time.Duration // between two looks at a slot of a reader without interrupts
-	retry     time.Duration // before a reader that did not tell the state of a slot is asked again
-	latch     time.Duration // for the interrupt that a reader kept from before it was opened
+	retry     time.Duration // before a reader that did not tell the state of a slot is asked again; doubles
+	retryMax  time.Duration
+	latch     time.Duration // after opening and reset: news of a card that is in may be old
 	busy      time.Duration // between two tries while the reader is busy with itself
+	reopen    time.Duration // between two tries to open a reader that another program has; doubles
+	reopenMax time.Duration
 }
 
 var defaultTiming = timing{
@@ -58,6 +89,9 @@ var defaultTiming = timing{
 	powerDown: 15 * time.Millisecond,
 	poll:      300 * time.Millisecond,
 	retry:     time.Second,
-	latch:     50 * time.Millisecond,
+	retryMax:  time.Minute,
+	latch:     500 * time.Millisecond,
 	busy:      100 * time.Millisecond,
+	reopen:    250 * time.Millisecond,
+	reopenMax: 8 * time.Second,
 }

@@ -132,6 +132,11 @@ func (d Descriptor) Level() Level { return d.Features.Level() }
 // Slots is the number of slots, 1 to 256.
 func (d Descriptor) Slots() int { return int(d.MaxSlot) + 1 }
 
+// room is the data that a message to the reader may carry, 1 octet at least.
+func (d Descriptor) room() int {
+	return int(min(d.MaxMessage, headerLength+maxExtended)) - headerLength
+}
+
 // busySlots is the number of slots that may work at once, at least 1: readers that leave the field at 0 mean so.
 func (d Descriptor) busySlots() int { return min(max(int(d.MaxBusySlots), 1), d.Slots()) }
 

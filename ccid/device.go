@@ -28,9 +28,12 @@ type Device struct {
 	sending chan struct{} // holds the token of bulk OUT
 	leading chan struct{} // holds the token of bulk IN, see receive.go
 
+	seq     byte        // of the next command, with sending
 	in      inbox       // of who has the token of bulk IN
 	spare   []byte      // for messages that nobody waits for
 	noAbort atomic.Bool // the reader has refused an abort
+
+	since atomic.Pointer[time.Time] // opened or reset
 
 	mu   sync.Mutex // guards the slots' pending, reply and buf, and err
 	err  error      // why the reader is of no further use
@@ -49,6 +52,7 @@ func NewDevice(t Transport, desc Descriptor, ids IDs, cfg Config) (*Device, erro
 	}
 	d := &Device{
 		t: t, desc: desc, ids: ids, quirks: quirksOf(ids), cfg: cfg.filled(),
+		seq:  byte(rand.Uint32()), // lest an answer that an earlier program did not wait for is taken for the first
 		busy: tokens(desc.busySlots()), sending: tokens(1), leading: tokens(1),
 		gone: make(chan struct{}),
 	}
@@ -56,6 +60,7 @@ func NewDevice(t Transport, desc Descriptor, ids IDs, cfg Config) (*Device, erro
 	if d.in.packet == 0 {
 		d.in.packet = 64
 	}
+	d.refreshed()
 	d.ctx, d.cancel = context.WithCancel(context.Background())
 	for n := range desc.Slots() {
 		d.slots = append(d.slots, newSlot(d, n))
@@ -147,11 +152,12 @@ func (d *Device) acquire(ctx context.Context, c chan struct{}) error {
 
 // pending is a command whose answer is awaited.
 type pending struct {
-	active bool
-	typ    messageType
-	seq    byte
-	wait   time.Duration // before and besides time extensions
-	end    time.Time     // of all time extensions; zero before the first
+	active   bool
+	answered bool // in reply
+	typ      messageType
+	seq      byte
+	wait     time.Duration // before and besides time extensions
+	end      time.Time     // of all time extensions; zero before the first
 }
 
 // takeTurn waits for the slot's turn; giveTurn gives it back.
@@ -189,34 +195,41 @@ func (s *Slot) doInTurn(ctx context.Context, c *command, wait time.Duration) (an
 			return answer{}, err
 		}
 	}
-	a, err := s.exchange(ctx, c, s.seq, wait)
-	s.seq++
+	a, err := s.exchange(ctx, c, wait)
 	if err != nil {
 		return answer{}, err
 	}
 	return a, s.judge(c.typ, a)
 }
 
-// exchange sends a command under the number seq and waits for its answer.
-func (s *Slot) exchange(ctx context.Context, c *command, seq byte, wait time.Duration) (answer, error) {
+// exchange sends a command and waits for its answer. A slot whose command is given up counts as busy until it is in step again,
+// which is brought about at once.
+func (s *Slot) exchange(ctx context.Context, c *command, wait time.Duration) (answer, error) {
 	d := s.dev
-	if err := d.acquire(ctx, d.busy); err != nil {
-		return answer{}, err
+	if !s.stuck {
+		if err := d.acquire(ctx, d.busy); err != nil {
+			return answer{}, err
+		}
 	}
-	defer func() { d.busy <- struct{}{} }()
-	s.out = c.append(s.out[:0], byte(s.number), seq)
 	timed := s.patience.begin(ctx, wait)
-	d.expect(s, pending{active: true, typ: c.typ, seq: seq, wait: wait})
-	sent, err := d.send(timed, s.out)
+	sent, err := d.send(timed, s, c, wait)
 	if err == nil {
 		err = d.await(timed, s)
 	}
 	a, answered := d.collect(s)
 	s.patience.end()
+	switch {
+	case answered && !s.stuck, !sent && !s.stuck:
+		d.busy <- struct{}{}
+	case !answered && !s.stuck:
+		s.stuck = true
+		if c.typ != typeGetSlotStatus { // which follow itself asks again for
+			s.hint(hint{stuck: true})
+		}
+	}
 	if answered {
 		return a, nil
 	}
-	s.stuck, s.stuckSeq = s.stuck || sent, seq
 	return answer{}, s.explain(ctx, c.typ, wait, timed, err)
 }
 
@@ -239,26 +252,34 @@ func (s *Slot) explain(ctx context.Context, typ messageType, wait time.Duration,
 	return fmt.Errorf("%w: %s: %v: the reader gives no answer in %v", ErrProtocol, s.name, typ, wait)
 }
 
-// send makes the bulk OUT transfer of one message; sent tells whether the reader may have seen some of it.
-func (d *Device) send(ctx context.Context, msg []byte) (sent bool, err error) {
+// send sends one message under the next number and makes it the slot's pending command; sent tells whether the reader may
+// have seen some of it. An abort is announced on the control pipe (CCID clause 5.3.1).
+func (d *Device) send(ctx context.Context, s *Slot, c *command, wait time.Duration) (sent bool, err error) {
 	if err := d.acquire(ctx, d.sending); err != nil {
 		return false, err
 	}
 	defer func() { d.sending <- struct{}{} }()
-	if err = d.t.Send(ctx, msg); err == nil && d.quirks.zeroLengthOut && len(msg)%d.in.packet == 0 {
+	seq := d.seq
+	d.seq++
+	if c.typ == typeAbort {
+		_, err = d.t.Control(ctx, requestOut, requestAbort, uint16(seq)<<8|uint16(s.number), nil)
+	}
+	if err == nil {
+		s.out = c.append(s.out[:0], byte(s.number), seq)
+		d.expect(s, pending{active: true, typ: c.typ, seq: seq, wait: wait})
+		err = d.t.Send(ctx, s.out)
+		sent = true
+	}
+	if err == nil && d.quirks.zeroLengthOut && len(s.out)%d.in.packet == 0 {
 		err = d.t.Send(ctx, nil)
 	}
 	if isGone(err) {
 		d.fail(err)
 	}
-	return true, err
+	return sent, err
 }
 
 // isGone tells whether an error of a transport means that no transfer will ever succeed again.
 func isGone(err error) bool {
 	return errors.Is(err, usbfs.ErrGone) || errors.Is(err, fs.ErrClosed)
 }
-
-// firstSeq is the number of a slot's first command: not always the same, lest an answer that an earlier program did not
-// wait for is taken for the first answer.
-func firstSeq() byte { return byte(rand.Uint32()) }

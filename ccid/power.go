@@ -82,7 +82,7 @@ func (s *Slot) powerOn(ctx context.Context, sup supply) ([]byte, uicc.ATR, error
 	raw, err := s.iccPowerOn(ctx, sup.selection)
 	if err != nil {
 		if !errors.Is(err, uicc.ErrRemoved) && ctx.Err() == nil {
-			s.unpowered(slotMute)
+			s.mute(err)
 		}
 		return nil, uicc.ATR{}, err
 	}
@@ -92,8 +92,9 @@ func (s *Slot) powerOn(ctx context.Context, sup supply) ([]byte, uicc.ATR, error
 		err = nil
 	}
 	if err != nil {
-		s.unpowered(slotMute)
-		return nil, uicc.ATR{}, fmt.Errorf("ccid: %s: IccPowerOn: %w", s.name, err)
+		err = fmt.Errorf("ccid: %s: IccPowerOn: %w", s.name, err)
+		s.mute(err)
+		return nil, uicc.ATR{}, err
 	}
 	s.powered(raw)
 	return raw, atr, nil

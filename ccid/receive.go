@@ -82,15 +82,13 @@ func (d *Device) expect(s *Slot, p pending) {
 func (d *Device) collect(s *Slot) (a answer, ok bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if s.pending.active {
-		s.pending.active = false
-		return answer{}, false
-	}
+	answered := s.pending.answered
+	s.pending = pending{}
 	select {
 	case <-s.arrived:
 	default:
 	}
-	return s.reply, true
+	return s.reply, answered
 }
 
 // await returns when the answer of the slot's pending command has come (nil, as a rule), or cannot come any more.
@@ -137,6 +135,7 @@ func (d *Device) receive(ctx context.Context, s *Slot) error {
 		in.drop()
 		return err
 	}
+	d.separate(n)
 	in.n += n
 	if in.empty++; n > 0 {
 		in.empty = 0
@@ -149,6 +148,25 @@ func (d *Device) receive(ctx context.Context, s *Slot) error {
 		in.exact = true // the end of the wait brought it: the transfer had not ended with the message
 	}
 	return d.handOver(s)
+}
+
+// separate looks at a transfer of n octets that came behind a part of a message. If it is by itself an answer that another
+// slot waits for, that part was all that comes of its message, and is dropped.
+func (d *Device) separate(n int) {
+	in := &d.in
+	if in.n < headerLength || n < headerLength {
+		return
+	}
+	transfer := in.buf[in.n : in.n+n]
+	if t := messageType(transfer[0]); t < typeDataBlock || t > typeDataRate || messageLength(transfer) != uint64(n) {
+		return
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if to := d.addressee(transfer[5], transfer[6]); to != nil && to != d.addressee(in.buf[5], in.buf[6]) {
+		copy(in.buf, transfer)
+		in.n = 0
+	}
 }
 
 // giveUpMessage drops a message that came in part, if it is for slot s, which waits no longer.
@@ -220,7 +238,7 @@ func (d *Device) addressee(slot, seq byte) *Slot {
 
 // dispatch hands the complete message of the inbox to the slot that waits for it. Late and foreign answers are dropped:
 // those of another slot or number, or of a type that does not answer the command. A failure may come as any type, since
-// readers answer what they do not know by a SlotStatus, save to an abort: then the failure is the aborted command's.
+// readers answer what they do not know by a SlotStatus.
 func (d *Device) dispatch() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -236,13 +254,13 @@ func (d *Device) dispatch() {
 	s.buf = buf
 	p := &s.pending
 	switch {
-	case a.typ != p.typ.answer() && (a.command != commandFailed || p.typ == typeAbort):
+	case a.typ != p.typ.answer() && a.command != commandFailed:
 		d.cfg.Log.Debug("answer dropped of the wrong type", "reader", d.ids.String(), "type", a.typ.String(), "slot", a.slot, "seq", a.seq)
 	case a.command == commandExtended:
 		s.extend(a.err)
 	default:
 		s.reply = a
-		p.active = false
+		p.active, p.answered = false, true
 		s.arrived <- struct{}{}
 	}
 }

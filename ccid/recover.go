@@ -2,10 +2,7 @@ package ccid
 
 import (
 	"context"
-	"errors"
 	"fmt"
-
-	"bipd/ccid/usbfs"
 )
 
 // recover brings a slot into step again whose command was given up before its answer came (CCID clause 5.3.1). A reader
@@ -32,6 +29,7 @@ func (s *Slot) recover(ctx context.Context) error {
 		}
 		if err == nil {
 			s.stuck = false
+			d.busy <- struct{}{}
 			return nil
 		}
 		d.cfg.Log.Debug("reader not in step", "slot", s.name, "err", err)
@@ -39,40 +37,29 @@ func (s *Slot) recover(ctx context.Context) error {
 	return fmt.Errorf("ccid: %s: the reader is out of step, unplug it and plug it in again: %w", s.name, err)
 }
 
-// abort aborts the command that was given up: by a request on the control pipe and by a message of the same number, which
-// the reader answers last.
+// abort aborts the command that was given up. Its own answer, if it still comes, is dropped by its number.
 func (s *Slot) abort(ctx context.Context) error {
 	d := s.dev
 	if d.quirks.noAbort || d.noAbort.Load() {
 		return ErrNotSupported
 	}
-	timed, cancel := context.WithTimeout(ctx, d.cfg.timing.reader)
-	defer cancel()
-	_, err := d.t.Control(timed, requestOut, requestAbort, uint16(s.stuckSeq)<<8|uint16(s.number), nil)
-	if err == nil {
-		var a answer
-		a, err = s.exchange(ctx, &command{typ: typeAbort}, s.stuckSeq, d.cfg.timing.reader)
-		if err == nil {
-			s.saw(typeAbort, a.icc)
-			return nil
-		}
-	}
+	a, err := s.exchange(ctx, &command{typ: typeAbort}, d.cfg.timing.reader)
 	switch {
-	case isGone(err):
-		d.fail(err)
-	case ctx.Err() == nil:
-		d.noAbort.Store(true)
+	case err == nil && a.command == commandOK:
+		s.saw(typeAbort, a.icc)
+		return nil
+	case err == nil:
+		err = &Error{Slot: s.name, Command: typeAbort.String(), Code: a.err}
+	case ctx.Err() != nil:
+		return err
 	}
-	if errors.Is(err, usbfs.ErrStall) {
-		err = fmt.Errorf("%w: the reader aborts no command: %w", ErrNotSupported, err)
-	}
+	d.noAbort.Store(true)
 	return err
 }
 
-// ask asks for the slot's status under a new number.
+// ask asks for the slot's status. Any answer will do.
 func (s *Slot) ask(ctx context.Context) error {
-	a, err := s.exchange(ctx, &command{typ: typeGetSlotStatus}, s.seq, s.dev.cfg.timing.reader)
-	s.seq++
+	a, err := s.exchange(ctx, &command{typ: typeGetSlotStatus}, s.dev.cfg.timing.reader)
 	if err == nil {
 		s.saw(typeGetSlotStatus, a.icc)
 	}
@@ -85,7 +72,9 @@ func (s *Slot) reset(ctx context.Context) error {
 	d.cfg.Log.Warn("resetting the reader, which did not answer", "reader", d.ids.String())
 	timed, cancel := context.WithTimeout(ctx, d.cfg.timing.reader)
 	defer cancel()
+	d.refreshed()
 	err := d.t.Reset(timed)
+	d.refreshed()
 	if isGone(err) {
 		d.fail(err)
 	}

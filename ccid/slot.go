@@ -50,9 +50,7 @@ type Slot struct {
 	name   string
 
 	turn     chan struct{} // the token of who sends commands: the slot has one outstanding
-	seq      byte          // of the next command, with turn
-	stuck    bool          // a command was given up, with turn
-	stuckSeq byte          // its number
+	stuck    bool          // a command was given up, and the slot has kept its token of dev.busy; with turn
 	out      []byte        // message to the reader, with turn
 	patience patience      // with turn
 	supply   supply        // of the last cold reset, of who has the card
@@ -63,7 +61,7 @@ type Slot struct {
 	buf     []byte        // holds reply
 	arrived chan struct{} // reply has come
 
-	hints chan hint // what the interrupts told, for follow
+	hints chan hint // for follow; sent to with mu
 
 	mu        sync.Mutex
 	state     slotState
@@ -72,13 +70,14 @@ type Slot struct {
 	changed   chan struct{} // closed at the next change that watchers are told
 	card      *card         // that was connected and not closed
 	atr       []byte        // of the card that is powered
+	fault     error         // why the card is mute
 }
 
 var _ uicc.Reader = (*Slot)(nil)
 
 func newSlot(d *Device, n int) *Slot {
 	return &Slot{
-		dev: d, number: n, name: d.ids.SlotName(n), turn: tokens(1), seq: firstSeq(),
+		dev: d, number: n, name: d.ids.SlotName(n), turn: tokens(1),
 		arrived: make(chan struct{}, 1), hints: make(chan hint, 1), changed: make(chan struct{}),
 		unit: time.Second,
 	}
@@ -103,6 +102,7 @@ func (s *Slot) enter(st slotState, another bool) {
 	if st != slotPowered {
 		s.atr = nil
 	}
+	s.fault = nil
 	s.state = st
 	if told {
 		close(s.changed)
@@ -131,15 +131,27 @@ func (s *Slot) powered(atr []byte) {
 	defer s.mu.Unlock()
 	s.powerUps++
 	s.enter(slotPowered, false)
-	s.atr = atr
+	if s.state == slotPowered {
+		s.atr = atr
+	}
 }
 
-// unpowered notes that the card has lost its power, or did not get any.
-func (s *Slot) unpowered(st slotState) {
+// unpowered notes that the card has lost its power.
+func (s *Slot) unpowered() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.state.occupied() {
-		s.enter(st, false)
+		s.enter(slotInserted, false)
+	}
+}
+
+// mute notes that the card did not answer to IccPowerOn as a card does.
+func (s *Slot) mute(why error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.state.occupied() {
+		s.enter(slotMute, false)
+		s.fault = why
 	}
 }
 
@@ -180,7 +192,7 @@ func (s *Slot) judge(typ messageType, a answer) error {
 		failure = &Error{Slot: s.name, Command: typ.String(), Code: a.err}
 	}
 	if a.icc == iccInactive && typ != typeGetSlotStatus && a.command == commandFailed {
-		s.unpowered(slotInserted) // by the reader, for that failure
+		s.unpowered() // by the reader, for that failure
 	}
 	s.saw(typ, a.icc)
 	switch {
@@ -198,7 +210,7 @@ func (s *Slot) judge(typ messageType, a answer) error {
 		return fmt.Errorf("ccid: %s: %v: the card has no power after it: %w", s.name, typ, uicc.ErrMute)
 	}
 	if typ == typePowerOff {
-		s.unpowered(slotInserted)
+		s.unpowered()
 	}
 	return nil
 }

@@ -1,6 +1,7 @@
 package ccid
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -11,6 +12,7 @@ import (
 
 // Limits of T=1.
 const (
+	mostFrame   = 5    // octets of a block around its information field: NAD, PCB, LEN, CRC
 	mostT1Tries = 3    // repetitions of one block (ISO/IEC 7816-3 clause 11.6.3.2, rule 7.4)
 	mostS       = 1000 // S-blocks of the card during one command
 )
@@ -49,18 +51,18 @@ func (t *t1) clear() { t.ns, t.nr, t.ifsc = 0, 0, t.initial }
 
 // room is the information field that fits into a message to the reader, which may announce as little as it likes.
 func (t *t1) room() int {
-	return max(1, min(t.ifsc, int(t.slot.dev.desc.MaxMessage)-headerLength-5))
+	return max(1, min(t.ifsc, t.slot.dev.desc.room()-mostFrame))
 }
 
 // start tells the card the information field that the reader takes, unless the reader does that (clause 11.6.2.3, rule 3). A card
 // that does not care goes on with the 32 octets that it began with.
 func (t *t1) start(ctx context.Context) error {
 	d := t.slot.dev
-	ifsd := min(int(d.desc.MaxIFSD), maxIFS, int(d.desc.MaxMessage)-headerLength-5)
+	ifsd := int(min(d.desc.MaxIFSD, uint32(min(maxIFS, max(d.desc.room()-mostFrame, 0)))))
 	if d.desc.Features.Has(AutoIFSD) || ifsd < 1 || ifsd == defaultIFS {
 		return nil
 	}
-	_, err := t.supervise(ctx, block{pcbS | sIFS, []byte{byte(ifsd)}})
+	err := t.supervise(ctx, block{pcbS | sIFS, []byte{byte(ifsd)}})
 	if errors.Is(err, errT1) {
 		d.cfg.Log.Warn("the card does not take the IFSD", "slot", t.slot.name, "ifsd", ifsd)
 		return nil
@@ -69,18 +71,18 @@ func (t *t1) start(ctx context.Context) error {
 }
 
 // supervise sends an S-block request until its response comes.
-func (t *t1) supervise(ctx context.Context, request block) (block, error) {
+func (t *t1) supervise(ctx context.Context, request block) error {
 	want := request.pcb | pcbResponse
 	for range 1 + mostT1Tries {
 		b, fault, err := t.exchange(ctx, request, 0)
 		if err != nil {
-			return block{}, err
+			return err
 		}
-		if fault == rOK && b.pcb == want && string(b.inf) == string(request.inf) {
-			return b, nil
+		if fault == rOK && b.pcb == want && bytes.Equal(b.inf, request.inf) {
+			return nil
 		}
 	}
-	return block{}, errT1
+	return errT1
 }
 
 // exchange sends a block and gives the card's. fault is what an R-block says where there was no valid one. bwi is the
@@ -131,7 +133,7 @@ func (t *t1) transmit(ctx context.Context, capdu []byte) ([]byte, error) {
 	}
 	response, err := t.run(ctx, full)
 	if errors.Is(err, errT1) || errors.Is(err, errAborted) {
-		if _, again := t.supervise(ctx, block{pcb: pcbS | sResynch}); again != nil {
+		if again := t.supervise(ctx, block{pcb: pcbS | sResynch}); again != nil {
 			return nil, fmt.Errorf("%w: %w", again, uicc.ErrMute)
 		}
 		t.clear()

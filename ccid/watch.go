@@ -12,10 +12,12 @@ import (
 // mostFaults is how many interrupt transfers in a row may fail before the slots are polled instead.
 const mostFaults = 3
 
-// hint is what interrupts told of a slot.
+// hint is why a slot's status is asked for.
 type hint struct {
-	exchanged uint64 // 1 + the power-up after which the card was taken out; 0: it was not
-	poll      bool   // there are no interrupts
+	exchanged uint64 // 1 + the power-up after which an interrupt told that the card was taken out; 0: none did
+	changed   bool   // an interrupt told of a change
+	stuck     bool   // a command was given up
+	poll      bool   // from now on there are no interrupts
 }
 
 // Watch follows the slot (see uicc.Reader). SlotPresent after SlotPresent says that the card was exchanged for another.
@@ -105,11 +107,12 @@ func (d *Device) interrupt(msg []byte) {
 }
 
 // told takes in that an interrupt told of a change. That the card was changed while it had power stays true whatever the
-// status says afterwards: it was at least taken out and put in again.
+// status says afterwards: it was at least taken out and put in again. Only a reader that was just opened or reset may still
+// tell of how its card came in.
 func (s *Slot) told(c slotChange) {
-	var h hint
+	h := hint{changed: true}
 	s.mu.Lock()
-	if s.state == slotPowered {
+	if s.state == slotPowered && !(c.present && s.dev.fresh()) {
 		h.exchanged = s.powerUps + 1
 	}
 	s.mu.Unlock()
@@ -118,6 +121,11 @@ func (s *Slot) told(c slotChange) {
 	}
 	s.hint(h)
 }
+
+// refreshed notes that the reader was opened or reset; fresh tells whether that was just now.
+func (d *Device) refreshed() { d.since.Store(new(time.Now())) }
+
+func (d *Device) fresh() bool { return time.Since(*d.since.Load()) < d.cfg.timing.latch }
 
 // hurry shortens the wait for an answer from a card that is gone.
 func (s *Slot) hurry() {
@@ -128,11 +136,13 @@ func (s *Slot) hurry() {
 	}
 }
 
-// hint leaves h for follow, together with what it has not taken yet. Only notified calls it.
+// hint leaves h for follow, together with what it has not taken yet.
 func (s *Slot) hint(h hint) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	select {
 	case old := <-s.hints:
-		h = hint{max(h.exchanged, old.exchanged), h.poll || old.poll}
+		h = hint{max(h.exchanged, old.exchanged), h.changed || old.changed, h.stuck || old.stuck, h.poll || old.poll}
 	default:
 	}
 	s.hints <- h
@@ -144,7 +154,8 @@ func (s *Slot) follow() {
 	t := s.dev.cfg.timing
 	ctx := s.dev.ctx
 	var poll <-chan time.Time
-	timer := time.NewTimer(t.latch) // lest the first interrupt is of a change that the first status has told already
+	retry := t.retry
+	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
 		var h hint
@@ -162,31 +173,31 @@ func (s *Slot) follow() {
 			defer ticker.Stop()
 			poll = ticker.C
 		}
-		if !s.refresh(ctx, h) {
-			timer.Reset(t.retry)
+		err := s.refresh(ctx, h)
+		if err == nil {
+			retry = t.retry
+			continue
 		}
+		if retry == t.retry && ctx.Err() == nil {
+			s.dev.cfg.Log.Warn("the reader does not tell the state of a slot", "slot", s.name, "err", err)
+		}
+		timer.Reset(retry)
+		retry = min(2*retry, t.retryMax)
 	}
 }
 
-// refresh asks for the status. A slot at work while it is polled is left alone: its answers tell. ok is false where the
-// reader does not tell.
-func (s *Slot) refresh(ctx context.Context, h hint) (ok bool) {
+// refresh asks for the status. A slot at work while it is polled is left alone: its answers tell.
+func (s *Slot) refresh(ctx context.Context, h hint) error {
 	if h == (hint{}) && len(s.turn) == 0 {
 		if st, _, _ := s.look(); st != slotUnknown {
-			return true
+			return nil
 		}
 	}
 	icc, err := s.status(ctx)
-	if err != nil {
-		if ctx.Err() == nil {
-			s.dev.cfg.Log.Warn("the reader does not tell the state of a slot", "slot", s.name, "err", err)
-		}
-		return false
-	}
-	if icc != iccAbsent && h.exchanged != 0 {
+	if err == nil && icc != iccAbsent && h.exchanged != 0 {
 		s.exchanged(h.exchanged - 1)
 	}
-	return true
+	return err
 }
 
 // exchanged notes that the card that got the power-up was exchanged.

@@ -71,7 +71,7 @@ func (h *Handle) read(ctx context.Context, op string, kind uint8, e *Endpoint, b
 }
 
 // unstalled ends the stall that err tells of, so that the next transfer can be made, and returns err. Some devices refuse
-// even that, and yet go on; others do not, and the next transfer says so.
+// even that, and yet go on; others do not, and the next transfer says so. The kernel gives the device 5 s for it.
 func (h *Handle) unstalled(e *Endpoint, err error) error {
 	if errors.Is(err, ErrStall) {
 		h.node.clearHalt(e.Address)

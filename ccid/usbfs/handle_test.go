@@ -153,8 +153,8 @@ func TestNoEndpoints(t *testing.T) {
 // What the kernel's error numbers mean, while the device is there and when it is gone.
 func TestOutcomes(t *testing.T) {
 	for _, tc := range []struct {
-		status         syscall.Errno
-		plugged, gone_ error
+		status             syscall.Errno
+		plugged, unplugged error
 	}{
 		{syscall.EPIPE, ErrStall, ErrStall},
 		{syscall.EOVERFLOW, ErrOverflow, ErrOverflow},
@@ -167,17 +167,17 @@ func TestOutcomes(t *testing.T) {
 		{syscall.ENODEV, ErrGone, ErrGone},
 		{syscall.EREMOTEIO, syscall.EREMOTEIO, syscall.EREMOTEIO},
 	} {
-		for unplugged, want := range map[bool]error{false: tc.plugged, true: tc.gone_} {
+		for gone, want := range map[bool]error{false: tc.plugged, true: tc.unplugged} {
 			h, k := newHandle(t)
 			buf := make([]byte, 64)
 			done := background(func() (int, error) { return h.Receive(testContext(t), buf) })
 			u := k.next()
 			k.mu.Lock()
-			k.unplugged = unplugged
+			k.unplugged = gone
 			k.mu.Unlock()
 			k.finish(u, tc.status, 0, "part")
 			if r := <-done; !errors.Is(r.err, want) || !errors.Is(r.err, tc.status) || string(buf[:r.n]) != "part" {
-				t.Errorf("%v, unplugged %t: %+v, want %v and what had come", tc.status, unplugged, r, want)
+				t.Errorf("%v, gone %t: %+v, want %v and what had come", tc.status, gone, r, want)
 			}
 		}
 	}
@@ -339,7 +339,7 @@ func TestCloseWhilePending(t *testing.T) {
 func TestStorm(t *testing.T) {
 	h, k := newHandle(t)
 	device := make(chan struct{})
-	go func() { // answers each URB with its own address's low octets, some only after a while
+	go func() { // answers most of the URBs; the others wait for their cancellation
 		defer close(device)
 		for {
 			select {

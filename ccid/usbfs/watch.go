@@ -5,7 +5,6 @@ import (
 	"errors"
 	"log/slog"
 	"os"
-	"sync"
 	"syscall"
 	"time"
 
@@ -25,8 +24,8 @@ const (
 // comes, goes or changes, until ctx ends; then the channel is closed. Signals that nobody has taken yet become one.
 //
 // An interface that another program lets go, and a node that gets its access rights from udev after the device has come,
-// are no events: who waits for those tries again by itself. Where the kernel's events do not come, in a container for example,
-// there is a signal every 2 s, and the log says so.
+// are no events: who waits for those tries again by itself. Where the kernel's events do not come, in a sandbox or in some
+// containers, there is a signal every 2 s, and the log says so.
 func (f FS) Watch(ctx context.Context, log *slog.Logger) <-chan struct{} {
 	return watch(ctx, log, openUevents, pollInterval)
 }
@@ -45,31 +44,14 @@ func watch(ctx context.Context, log *slog.Logger, open func() (*os.File, error),
 	go func() {
 		defer close(signals)
 		if err == nil {
-			err = follow(ctx, log, events, signal, interval)
+			err = followUevents(ctx, events, signal)
 		}
 		if ctx.Err() == nil {
-			log.Warn("the kernel does not tell of USB devices, so they are looked for", "every", interval, "err", err)
+			log.Warn("the kernel does not tell of USB devices here, so they are looked for", "every", interval, "err", err)
 			poll(ctx, signal, interval)
 		}
 	}()
 	return signals
-}
-
-// follow signals as the uevents come, and at intervals as well where they may not come, until the socket fails or ctx ends.
-// It closes the socket.
-func follow(ctx context.Context, log *slog.Logger, events *os.File, signal func(), interval time.Duration) error {
-	ctx, cancel := context.WithCancel(ctx)
-	var poller sync.WaitGroup
-	defer poller.Wait()
-	defer cancel()
-	if doubt := ueventsReach(); doubt != nil {
-		log.Info("the kernel may not tell of USB devices here, so they are looked for as well", "every", interval, "reason", doubt)
-		poller.Go(func() { poll(ctx, signal, interval) })
-	}
-	stop := context.AfterFunc(ctx, func() { events.Close() })
-	defer stop()
-	defer events.Close()
-	return followUevents(events, signal)
 }
 
 // poll signals at intervals until ctx ends.
@@ -86,8 +68,11 @@ func poll(ctx context.Context, signal func(), interval time.Duration) {
 	}
 }
 
-// openUevents opens a socket that hears the kernel's uevents.
+// openUevents opens a socket that hears the kernel's uevents. It is an error if they may not come.
 func openUevents() (*os.File, error) {
+	if err := ueventsReach(); err != nil {
+		return nil, err
+	}
 	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, unix.NETLINK_KOBJECT_UEVENT)
 	if err != nil {
 		return nil, os.NewSyscallError("socket", err)
@@ -99,8 +84,10 @@ func openUevents() (*os.File, error) {
 	return os.NewFile(uintptr(fd), "uevents"), nil
 }
 
-// followUevents signals for each event that matters, until the socket is closed or fails.
-func followUevents(events *os.File, signal func()) error {
+// followUevents signals for each event that matters, until the socket fails or ctx ends, and closes the socket.
+func followUevents(ctx context.Context, events *os.File, signal func()) error {
+	defer events.Close()
+	defer context.AfterFunc(ctx, func() { events.Close() })()
 	raw, err := events.SyscallConn()
 	if err != nil {
 		return err
@@ -145,7 +132,7 @@ func ueventsReach() error {
 	defer ns.Close()
 	owner, err := unix.IoctlRetInt(int(ns.Fd()), unix.NS_GET_USERNS)
 	if errors.Is(err, syscall.EPERM) {
-		return errors.New("the network namespace belongs to a user namespace that is not seen from here")
+		return errors.New("no uevents may come: the network namespace belongs to a user namespace that cannot be seen from here")
 	}
 	if err != nil {
 		return os.NewSyscallError("ioctl NS_GET_USERNS", err)
@@ -156,7 +143,7 @@ func ueventsReach() error {
 		return os.NewSyscallError("fstat", err)
 	}
 	if st.Ino != initialUserNamespace {
-		return errors.New("the network namespace belongs to a user namespace of its own")
+		return errors.New("no uevents come: the network namespace belongs to a user namespace other than the first")
 	}
 	return nil
 }

@@ -2,10 +2,14 @@ package usbfs
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"log/slog"
 	"os"
+	"os/exec"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -36,17 +40,47 @@ func TestWatch(t *testing.T) {
 	}
 }
 
-// The socket for uevents is to be had, at least where tests run.
-func TestOpenUevents(t *testing.T) {
+// followUevents ends, and closes the socket, when its context ends.
+func TestFollowUevents(t *testing.T) {
+	noLeaks(t)
 	events, err := openUevents()
+	if err != nil {
+		t.Skip(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- followUevents(ctx, events, func() {}) }()
+	cancel()
+	select {
+	case <-ended:
+	case <-time.After(patience):
+		t.Fatal("it goes on")
+	}
+	if err := events.Close(); err == nil {
+		t.Error("the socket was left open")
+	}
+}
+
+// In namespaces of an ordinary user the kernel's events do not come, though there is a socket for them.
+func TestUserNamespaceHearsNothing(t *testing.T) {
+	const env = "USBFS_TEST_REACH"
+	if os.Getenv(env) != "" {
+		fmt.Println(ueventsReach())
+		os.Exit(0)
+	}
+	self, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
 	}
-	ended := make(chan error, 1)
-	go func() { ended <- followUevents(events, func() {}) }()
-	events.Close()
-	if err := <-ended; err == nil {
-		t.Error("a closed socket is followed")
+	cmd := exec.Command(self, "-test.run=^TestUserNamespaceHearsNothing$")
+	cmd.Env = append(os.Environ(), env+"=1")
+	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWUSER | syscall.CLONE_NEWNET}
+	out, err := cmd.CombinedOutput()
+	if errors.Is(err, syscall.EPERM) || errors.Is(err, syscall.ENOSPC) {
+		t.Skipf("user namespaces cannot be made here: %v", err)
+	}
+	if err != nil || !strings.Contains(string(out), "a user namespace other than the first") {
+		t.Errorf("%s, %v", out, err)
 	}
 }
 

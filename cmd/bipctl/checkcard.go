@@ -35,7 +35,7 @@ status is 1 where the card or its applet is at fault, or no card was there. bipd
 reader at the same time.`,
 		Args: cobra.NoArgs,
 	}
-	name := cmd.Flags().String("reader", "", "pcsc:<reader name>, vpcd:unix:<path> or vpcd:tcp:<address>")
+	name := cmd.Flags().String("reader", "", "ccid:<selector>, pcsc:<reader name>, vpcd:unix:<path> or vpcd:tcp:<address>: see bipctl readers")
 	limit := cmd.Flags().Duration("time", time.Minute, "how long to look")
 	network := cmd.Flags().Bool("network", false, "let the card open connections")
 	pinFile := cmd.Flags().String("pin-file", "", "file with the PIN that only its owner may read")

@@ -101,7 +101,7 @@ func TestCheckArguments(t *testing.T) {
 		want string
 	}{
 		{[]string{"check"}, `required flag(s) "reader"`},
-		{[]string{"check", "--reader", "usb:1"}, "neither pcsc:"},
+		{[]string{"check", "--reader", "usb:1"}, "is none of ccid:"},
 		{[]string{"check", "--reader", "vpcd:unix:" + filepath.Join(t.TempDir(), "card"), "--time", "50ms"}, "no card was looked at"},
 		{[]string{"check", "--reader", "vpcd:unix:/tmp/x", "--pin-file", "/nonexistent"}, "pin-file"},
 	} {

@@ -29,7 +29,7 @@ func command() *cobra.Command {
 		Short:        "Show what bipd and apd do, act on cards, and run the demonstration",
 		SilenceUsage: true, SilenceErrors: true,
 	}
-	root.AddCommand(cardsCommand(), channelsCommand(), traceCommand(), watchCommand(), menuCommand(), smsppCommand(), eventCommand(), apduCommand(),
+	root.AddCommand(readersCommand(), cardsCommand(), channelsCommand(), traceCommand(), watchCommand(), menuCommand(), smsppCommand(), eventCommand(), apduCommand(),
 		checkCommand(), demoCommand())
 	return root
 }

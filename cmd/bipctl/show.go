@@ -35,6 +35,10 @@ func cardsCommand() *cobra.Command {
 		if err != nil {
 			return err
 		}
+		if len(cards) == 0 {
+			fmt.Println("no cards: no reader is there, or none can be used; see bipctl readers")
+			return nil
+		}
 		w := tabwriter.NewWriter(os.Stdout, 0, 4, 2, ' ', 0)
 		fmt.Fprintln(w, "CARD\tSTATE\tREADER\tLINE\tATR\tLAST ERROR")
 		for _, c := range cards {

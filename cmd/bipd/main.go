@@ -5,15 +5,18 @@ package main
 import (
 	"context"
 	"fmt"
+	"io"
 	"log/slog"
 	"os"
 
 	"github.com/spf13/cobra"
 
+	"bipd/ccid/usbfs"
 	"bipd/internal/config"
 	"bipd/internal/control"
-	"bipd/internal/cp"
 	"bipd/internal/daemon"
+	"bipd/internal/readers"
+	"bipd/internal/terminal"
 	"bipd/trace"
 )
 
@@ -41,8 +44,7 @@ serial line to apd, whose stack makes the connection (method 2).`,
 				return err
 			}
 			if check {
-				fmt.Printf("%s: %d card(s), no fault found\n", file, len(c.Cards))
-				return nil
+				return showPlan(os.Stdout, file, c)
 			}
 			ctx, cancel := daemon.Context()
 			defer cancel()
@@ -50,58 +52,35 @@ serial line to apd, whose stack makes the connection (method 2).`,
 		},
 	}
 	cmd.Flags().StringVarP(&file, "config", "c", "/etc/bipd/bipd.toml", "configuration file")
-	cmd.Flags().BoolVar(&check, "check", false, "check the configuration and exit")
+	cmd.Flags().BoolVar(&check, "check", false, "check the configuration, say which card would be served where, and exit")
 	return cmd
 }
 
 // run serves all cards until ctx ends.
 func run(ctx context.Context, c *config.Bipd, log *slog.Logger) error {
 	stream := &trace.Stream{Source: "bipd"}
-	d := &terminal{}
-	defer d.close()
-	var tasks []daemon.Task
-	for _, card := range c.Cards {
-		unit, err := d.add(c, card, log, stream)
-		if err != nil {
-			return fmt.Errorf("card %s: %w", card.Name, err)
-		}
-		tasks = append(tasks, daemon.Task{Name: "card " + card.Name, Run: unit.Run})
+	t, err := terminal.New(terminal.Config{File: c, Log: log, Trace: stream})
+	if err != nil {
+		return err
 	}
+	defer t.Close()
+	tasks := []daemon.Task{{Name: "cards", Run: t.Run}}
 	if c.Control.Socket != "" {
 		tasks = append(tasks, daemon.Task{Name: "control", Run: func(ctx context.Context) error {
-			return control.Serve(ctx, c.Control.Socket, d, stream)
+			return control.Serve(ctx, c.Control.Socket, t, stream)
 		}})
 	}
 	log.Info("bipd is ready", "cards", len(c.Cards))
 	return daemon.RunTasks(ctx, tasks...)
 }
 
-// terminal is all cards that this bipd serves.
-type terminal struct {
-	units   []*cp.CP
-	closers []func() error
-}
-
-func (d *terminal) close() {
-	for _, f := range d.closers {
-		f()
+// showPlan says which card would be served where.
+func showPlan(w io.Writer, file string, c *config.Bipd) error {
+	fmt.Fprintf(w, "%s: %d card(s), no fault found\n", file, len(c.Cards))
+	attached, err := readers.Scan(usbfs.FS{})
+	if err != nil {
+		return fmt.Errorf("USB readers: %w", err)
 	}
-}
-
-// Cards is what bipctl shows of the cards.
-func (d *terminal) Cards() []control.Card {
-	var list []control.Card
-	for _, u := range d.units {
-		list = append(list, u.Status())
-	}
-	return list
-}
-
-// Channels is what bipctl shows of the channels.
-func (d *terminal) Channels() []control.Channel {
-	list := []control.Channel{}
-	for _, u := range d.units {
-		list = append(list, u.Channels()...)
-	}
-	return list
+	terminal.Describe(w, c.Cards, attached)
+	return nil
 }

@@ -4,8 +4,9 @@
 //	bench <name> <value> <unit> ratio=<ours/peer> peer=<what it was measured against> rounds=<n>
 //
 // Value and ratio are medians of alternating rounds: ours, peer, peer, ours and so on, so that a machine that becomes slower
-// slows both. The units are us and ns (less is better), MB/s of 10^6 octets and % (more is better), bytes and kB (less is better).
-// A figure whose peer could not run has ratio=- and the reason in its place.
+// slows both. The units are us and ns (less is better), MB/s of 10^6 octets, APDU/s and % (more is better), bytes and kB
+// (less is better). ccid.apdu is measured in a guest (see internal/guest). A figure whose peer could not run has ratio=- and
+// the reason in its place, and so has one for which the machine has no guest.
 package main
 
 import (
@@ -19,15 +20,26 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"bipd/internal/guest"
 )
 
 func main() {
+	guest.InitIfFirst()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
 	only := flag.String("only", "", "measure the figures whose name begins so")
 	rounds := flag.Int("rounds", 5, "rounds for each figure")
 	span := flag.Duration("time", 200*time.Millisecond, "how long one measurement takes")
+	inside := flag.String("inside", "", "in a guest: measure the APDUs of a reader through driver or pcscd")
 	flag.Parse()
+	if *inside != "" {
+		if err := measureInside(ctx, os.Stdout, *inside, *span); err != nil {
+			fmt.Fprintln(os.Stderr, "bench:", err)
+			os.Exit(1)
+		}
+		return
+	}
 	if err := run(ctx, os.Stdout, figures(), *only, settings{max(*rounds, 1), *span}); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
@@ -60,7 +72,7 @@ type stand struct {
 
 // figures are all of them, in the order of printing.
 func figures() []figure {
-	return slices.Concat(bipFigures(), codecFigures(), muxFigures(), proxyFigures(), sizeFigures())
+	return slices.Concat(bipFigures(), ccidFigures(), codecFigures(), muxFigures(), proxyFigures(), sizeFigures())
 }
 
 // run measures and prints the figures whose name begins with only. A figure that cannot be measured is an error, after the rest.
@@ -92,6 +104,9 @@ func (f figure) measure(ctx context.Context, s settings) (line string, err error
 		s.rounds = f.rounds
 	}
 	st, err := f.prepare(ctx)
+	if missing := (*guest.MissingError)(nil); errors.As(err, &missing) {
+		return f.line(nil, nil, err), nil // the figure is of use only where a guest is
+	}
 	if err != nil {
 		return f.line(nil, nil, err), err
 	}

@@ -11,7 +11,7 @@ import (
 )
 
 // lineForm is what readers of the output rely on.
-var lineForm = regexp.MustCompile(`^bench [a-z]+\.[a-z0-9_]+ ([0-9.]+|-) (us|ns|MB/s|bytes|kB|allocs|%) ratio=([0-9.e+-]+|-) peer=\S+ rounds=\d+$`)
+var lineForm = regexp.MustCompile(`^bench [a-z]+\.[a-z0-9_]+ ([0-9.]+|-) (us|ns|MB/s|APDU/s|bytes|kB|allocs|%) ratio=([0-9.e+-]+|-) peer=\S+ rounds=\d+$`)
 
 func fixed(v ...float64) measurement {
 	i := 0
@@ -68,7 +68,7 @@ func TestRoundsAlternate(t *testing.T) {
 
 // Each figure can be measured here with its peer; those that build programs only where time is no matter.
 func TestFigures(t *testing.T) {
-	want := []string{"bip.cycle", "trace.cost", "cat.decode", "cat.decode_allocs", "cat.encode", "cat.encode_allocs", "mux.raw", "mux.n31", "mux.n127", "mux.n512", "mux.n1500",
+	want := []string{"bip.cycle", "trace.cost", "ccid.apdu", "cat.decode", "cat.decode_allocs", "cat.encode", "cat.encode_allocs", "mux.raw", "mux.n31", "mux.n127", "mux.n512", "mux.n1500",
 		"mux.n31_dlcs7", "mux.n127_dlcs7", "mux.n512_dlcs7", "mux.n1500_dlcs7",
 		"mux.at_idle", "mux.at_loaded", "mux.share115200", "mux.share115200_checked", "proxy.rate", "proxy.policy_cost", "size.bipd", "size.apd", "rss.bipd", "rss.apd"}
 	list := figures()
@@ -79,6 +79,9 @@ func TestFigures(t *testing.T) {
 		if i < len(want) && f.name != want[i] {
 			t.Errorf("figure %s, want %s", f.name, want[i])
 		}
+		if f.name == "ccid.apdu" { // it needs a guest; see TestWithoutGuest
+			continue
+		}
 		builds := strings.HasPrefix(f.name, "size.") || strings.HasPrefix(f.name, "rss.")
 		if builds && (testing.Short() || f.name == "size.apd" || f.name == "rss.bipd") { // one of each does for both daemons
 			continue
@@ -88,5 +91,15 @@ func TestFigures(t *testing.T) {
 		if err != nil || !lineForm.MatchString(line) || strings.Contains(line, " - ") || strings.Contains(line, "ratio=-") != alone {
 			t.Errorf("%s: %v", line, err)
 		}
+	}
+}
+
+// Where no guest can run its figure is printed with the reason, and is no failure.
+func TestWithoutGuest(t *testing.T) {
+	t.Setenv("PATH", t.TempDir())
+	var out bytes.Buffer
+	err := run(t.Context(), &out, figures(), "ccid.apdu", settings{1, time.Millisecond})
+	if line := strings.TrimSpace(out.String()); err != nil || !lineForm.MatchString(line) || !strings.Contains(line, " - APDU/s ratio=- peer=failed:_no_guest_here") {
+		t.Errorf("%s, %v", line, err)
 	}
 }

@@ -53,3 +53,73 @@ func list(values []uint32) (b []byte) {
 	}
 	return b
 }
+
+// Standard requests (USB 2.0 clause 9.4).
+const (
+	requestGetStatus        = 0
+	requestClearFeature     = 1
+	requestSetFeature       = 3
+	requestSetAddress       = 5
+	requestGetDescriptor    = 6
+	requestGetConfiguration = 8
+	requestSetConfiguration = 9
+	requestGetInterface     = 10
+	requestSetInterface     = 11
+)
+
+// control answers a request on the control endpoint: data for one towards the host, or usbfs.ErrStall.
+func (r *Reader) control(setup [8]byte) ([]byte, error) {
+	requestType, request := setup[0], setup[1]
+	value, index := binary.LittleEndian.Uint16(setup[2:]), binary.LittleEndian.Uint16(setup[4:])
+	switch requestType & 0x60 {
+	case 0x00:
+		return r.standardRequest(requestType, request, value)
+	case 0x20:
+		if requestType&0x1F != 1 || index != 0 {
+			r.violate("5.3", setup[:], "a class request that is not for the interface")
+			return nil, usbfs.ErrStall
+		}
+		return r.classRequest(requestType, request, value)
+	}
+	return nil, usbfs.ErrStall // vendor
+}
+
+func (r *Reader) standardRequest(requestType, request byte, value uint16) ([]byte, error) {
+	if requestType&0x80 == 0 {
+		switch request {
+		case requestSetConfiguration:
+			r.reset()
+			return nil, nil
+		case requestClearFeature:
+			if r.model.NoClearHalt {
+				return nil, usbfs.ErrStall
+			}
+			return nil, nil
+		case requestSetAddress, requestSetFeature, requestSetInterface:
+			return nil, nil
+		}
+		return nil, usbfs.ErrStall
+	}
+	var b []byte
+	switch request {
+	case requestGetStatus:
+		b = []byte{0, 0}
+	case requestGetConfiguration:
+		b = []byte{1}
+	case requestGetInterface:
+		b = []byte{0}
+	case requestGetDescriptor:
+		switch value >> 8 {
+		case 1:
+			b = r.model.deviceDescriptor()
+		case 2:
+			b = r.model.configDescriptor()
+		case 3:
+			b = r.model.stringDescriptor(byte(value))
+		}
+	}
+	if b == nil {
+		return nil, usbfs.ErrStall
+	}
+	return b, nil
+}

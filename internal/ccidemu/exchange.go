@@ -41,6 +41,11 @@ func (s *slot) xfrBlock(c *command) {
 	}
 }
 
+// failure is the answer where the card gave none.
+func failure(err error) reply {
+	return reply{bError: errMute, removed: errors.Is(err, uicc.ErrRemoved)}
+}
+
 // verbatim hands the octets to the card as they are. A mute card is answered by silence.
 func (s *slot) verbatim(c *command) {
 	card := s.card
@@ -50,7 +55,7 @@ func (s *slot) verbatim(c *command) {
 		case errors.Is(err, uicc.ErrMute), ctx.Err() != nil:
 			return reply{silent: true}
 		case err != nil:
-			return reply{bError: errMute}
+			return failure(err)
 		}
 		return reply{data: rapdu, bError: errNone}
 	})
@@ -152,7 +157,7 @@ func (s *slot) blockTPDU(c *command) {
 		defer w.stop()
 		block, err := contacts.Block(w.ctx, c.data)
 		if err != nil {
-			return reply{bError: errMute}
+			return failure(err)
 		}
 		if len(block) >= 4 && block[1] == 0xC3 {
 			w.asked(block[3])
@@ -178,7 +183,7 @@ func (s *slot) apdu(c *command, capdu []byte) {
 		case errors.Is(err, uicc.ErrCommand):
 			rapdu = []byte{0x67, 0x00} // the card knows the short form alone
 		case err != nil:
-			return reply{bError: errMute}
+			return failure(err)
 		}
 		if part == 0 {
 			return reply{data: rapdu, bError: errNone}
@@ -210,7 +215,7 @@ func (s *slot) characters(c *command) {
 		}
 		if len(got) < want || err != nil && want > 0 {
 			w.keep(nil)
-			return reply{bError: errMute}
+			return failure(err)
 		}
 		w.keep(got[want:])
 		return reply{data: got[:want], bError: errNone}
@@ -309,7 +314,7 @@ func exchangeT0(ctx context.Context, contacts *softuicc.Contacts, tpdu []byte, w
 		case p.done:
 			return reply{data: p.got, bError: errNone}
 		case err != nil || p.granted == 0:
-			return reply{bError: errMute}
+			return failure(err)
 		}
 		feed, rest = rest[:p.granted], rest[p.granted:]
 		p.out -= p.granted

@@ -51,8 +51,12 @@ type Model struct {
 
 	// ClockList and RateList are the answers to GET_CLOCK_FREQUENCIES (kHz) and GET_DATA_RATES (bit/s); nil: it stalls.
 	ClockList, RateList []uint32
+	// LongestMessage is what the firmware really takes, where it is more than it says by MaxMessage; 0: MaxMessage.
+	LongestMessage uint32
 	// NoAbort makes the class request ABORT stall and PC_to_RDR_Abort unknown.
 	NoAbort bool
+	// NoClearHalt makes the request to clear an endpoint's halt stall.
+	NoClearHalt bool
 	// Verbatim passes the bytes of XfrBlock to the card and back as they are, whatever they are, and neither needs nor checks
 	// parameters: the reader has no line to the card.
 	Verbatim bool
@@ -70,6 +74,9 @@ type Model struct {
 }
 
 func (m *Model) has(feature uint32) bool { return m.Features&feature != 0 }
+
+// longest is the longest message that the reader takes.
+func (m *Model) longest() uint32 { return max(m.MaxMessage, m.LongestMessage) }
 
 // level is the exchange level: one of the three features, or 0 for characters.
 func (m *Model) level() uint32 { return m.Features & (FeatureTPDU | FeatureShort | FeatureExtended) }

@@ -14,13 +14,14 @@ func full(m Model) Model {
 	return m
 }
 
-// SCR3310 is a reader of TPDU level that configures itself: parameters, voltage, PPS.
+// SCR3310 is a reader of TPDU level that configures itself: parameters, voltage, PPS. Readers of this maker are known to take
+// longer messages than the 263 octets that they tell of, in which the longest command of T=0 has no room.
 func SCR3310() Model {
 	return full(Model{
 		Manufacturer: "SCM Microsystems Inc.", Name: "SCR3310 USB Smart Card Reader", Serial: "emulated-3310",
 		Vendor: 0x04E6, Product: 0x5116, Release: 0x0518,
 		Voltage: 1, Protocols: 3, Clock: 4000, MaxClock: 12000, DataRate: 9600, MaxDataRate: 307200,
-		MaxIFSD: 252, Features: 0x000100BA, MaxMessage: 263, GetResponse: 0xFF, Envelope: 0xFF,
+		MaxIFSD: 252, Features: 0x000100BA, MaxMessage: 263, LongestMessage: 271, GetResponse: 0xFF, Envelope: 0xFF,
 	})
 }
 
@@ -96,7 +97,7 @@ func QEMU() Model {
 		Vendor: 0x08E6, Product: 0x4433, CCID: 0x0110,
 		Voltage: 7, Protocols: 1, Clock: 4000, MaxClock: 4000, Clocks: 1, DataRate: 9600, MaxDataRate: 115200, Rates: 1,
 		MaxIFSD: 254, Features: 0x000104FE, MaxMessage: 65554, GetResponse: 0xFF, Envelope: 0xFF, PIN: 1,
-		NoAbort: true, Verbatim: true, LooseSlots: true,
+		NoAbort: true, NoClearHalt: true, Verbatim: true, LooseSlots: true,
 		Faults: []Fault{
 			{Kind: DropAbove, N: 384},
 			{Kind: StrayZLP},

@@ -172,7 +172,7 @@ func (r *Reader) send(b []byte) error {
 	}
 	// The comparison is made in 64 bits, for dwLength may be anything.
 	want := headerLength + uint64(binary.LittleEndian.Uint32(m[1:]))
-	if !short && uint64(len(m)) < want && want <= uint64(r.model.MaxMessage) {
+	if !short && uint64(len(m)) < want && want <= uint64(r.model.longest()) {
 		return nil
 	}
 	r.out = nil
@@ -183,8 +183,8 @@ func (r *Reader) send(b []byte) error {
 	}
 	bad := errNone
 	switch {
-	case want > uint64(r.model.MaxMessage):
-		r.violate("5.1", m[:headerLength], "a message of %d octets, dwMaxCCIDMessageLength is %d", want, r.model.MaxMessage)
+	case want > uint64(r.model.longest()):
+		r.violate("5.1", m[:headerLength], "a message of %d octets, the reader takes %d", want, r.model.longest())
 		bad = errLength
 	case uint64(len(m)) != want:
 		r.violate("6.1", m, "%d octets, dwLength is %d", len(m), want-headerLength)
@@ -284,6 +284,7 @@ func (r *Reader) submit(p *pipe, q *request) {
 func (r *Reader) worker(s *slot, c *command, f func(ctx context.Context) reply) {
 	ctx, cancel := context.WithCancel(r.work)
 	s.busy, s.stop = c, cancel
+	insertion := s.insertion
 	r.working.Add(1)
 	go func() {
 		defer r.working.Done()
@@ -291,7 +292,9 @@ func (r *Reader) worker(s *slot, c *command, f func(ctx context.Context) reply) 
 		rep := f(ctx)
 		r.mu.Lock()
 		defer r.mu.Unlock()
-		s.look()
+		if s.look(); rep.removed && s.present && s.insertion == insertion {
+			s.left() // the card has told before its slot could
+		}
 		s.busy, s.stop = nil, nil
 		if !c.mute && !rep.silent && !r.gone {
 			s.answer(c, rep)

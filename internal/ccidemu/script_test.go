@@ -162,15 +162,16 @@ func (h *host) breaches(texts ...string) {
 	}
 }
 
-// Answers to reset: T=0 alone; T=0 with Fi 512, Di 16; T=1 alone with IFSC 254; T=1 with CRC and IFSC 32; both, T=0 first, with
-// TA1 18; T=0 of class B and C alone; specific mode T=0 with TA1 95.
+// Answers to reset: T=0 with Fi 512, Di 16; T=1 alone with IFSC 254; T=1 with CRC; both, T=0 first, with TA1 18; T=0 of
+// classes B and C alone; T=0 in specific mode with TA1 95; T=0 of the inverse convention with guard time 5.
 const (
 	atrSpeed    = "3B1095"
 	atrOne      = "3B808131FE559B"
-	atrCRC      = "3B8081714D55" // completed in init
+	atrCRC      = "3B8081410141"
 	atrBoth     = "3B9018800109"
-	atrClass    = "3B80801F0619" // completed in init
+	atrClass    = "3B80801F0619"
 	atrSpecific = "3B90951000"
+	atrInverse  = "3F4005"
 )
 
 const softATR = "3B096269706420736F6674"

@@ -15,15 +15,16 @@ type slot struct {
 	reader *softuicc.Reader
 
 	// Of the card.
-	present  bool
-	changed  bool // since the last NotifySlotChange
-	atr      uicc.ATR
-	atrError error
-	cfg      softuicc.ContactsConfig
-	card     uicc.Card // the card of this insertion, raw
-	contacts *softuicc.Contacts
-	active   bool
-	voltage  byte // bPowerSelect of the last activation
+	insertion int
+	present   bool
+	changed   bool // since the last NotifySlotChange
+	atr       uicc.ATR
+	atrError  error
+	cfg       softuicc.ContactsConfig
+	card      uicc.Card // the card of this insertion, raw
+	contacts  *softuicc.Contacts
+	active    bool
+	voltage   byte // bPowerSelect of the last activation
 
 	// Of the reader.
 	told    byte // bmICCStatus of the last answer
@@ -47,6 +48,8 @@ type reply struct {
 	bError int  // errNone = none
 	last   byte // the answer's own field, bChainParameter for one
 	silent bool // no answer at all
+
+	removed bool // the card left meanwhile
 }
 
 func newSlot(r *Reader, n int) *slot {
@@ -68,14 +71,20 @@ func (s *slot) watch(ctx context.Context) {
 // look notices that the card has left by itself. The caller holds mu.
 func (s *slot) look() {
 	if s.present && s.reader.State() != uicc.SlotPresent {
-		s.present, s.changed, s.active, s.contacts, s.card = false, true, false, nil, nil
-		s.chain = chain{}
-		s.r.notify()
+		s.left()
 	}
+}
+
+// left notes that the card has left. The caller holds mu.
+func (s *slot) left() {
+	s.present, s.changed, s.active, s.contacts, s.card = false, true, false, nil, nil
+	s.chain = chain{}
+	s.r.notify()
 }
 
 // inserted notes a new card. The caller holds mu.
 func (s *slot) inserted(atr []byte, cfg softuicc.ContactsConfig) {
+	s.insertion++
 	s.present, s.changed, s.cfg = true, true, cfg
 	s.atr, s.atrError = uicc.ParseATR(atr)
 	s.active, s.chain = false, chain{}
@@ -123,7 +132,7 @@ func (s *slot) fail(c *command, bError int) { s.answer(c, reply{bError: bError})
 // extend asks the host for more time for a command: bError is the multiplier of the waiting time (CCID clause 6.2.6).
 // The caller holds mu.
 func (s *slot) extend(c *command, multiplier byte) {
-	if c.mute || s.r.gone {
+	if c.mute || s.r.gone || !s.present {
 		return
 	}
 	s.r.transmit(answer(answerType(c.typ), c.slot, c.seq, s.icc()|statusTime, multiplier, 0, nil), true)

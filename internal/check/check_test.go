@@ -350,6 +350,25 @@ func TestNoCard(t *testing.T) {
 	}
 }
 
+// A reader that is not there says why.
+func TestNoReader(t *testing.T) {
+	noLeaks(t)
+	r := softuicc.NewReader("unplugged")
+	r.Unplug()
+	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+	defer cancel()
+	var out bytes.Buffer
+	result, err := Run(ctx, &out, Config{Reader: heldReader{r}})
+	if err != nil || result != (Result{}) {
+		t.Errorf("%+v, %v", result, err)
+	}
+	wantLines(t, out.String(), "reader is gone", "in use by pcscd", "verdict: no card was there")
+}
+
+type heldReader struct{ uicc.Reader }
+
+func (heldReader) WhyGone() error { return errors.New("in use by pcscd") }
+
 // A reader that does not let go of its card is told from one without.
 func TestNotActivated(t *testing.T) {
 	noLeaks(t)

@@ -36,6 +36,14 @@ func (r *reader) Watch(ctx context.Context) <-chan uicc.SlotState {
 	return states
 }
 
+// WhyGone is what the reader itself says of its being gone; nil where it says nothing.
+func (r *reader) WhyGone() error {
+	if r, ok := r.Reader.(interface{ WhyGone() error }); ok {
+		return r.WhyGone()
+	}
+	return nil
+}
+
 // Connect activates the card.
 func (r *reader) Connect(ctx context.Context) (uicc.Card, error) {
 	c, err := r.Reader.Connect(ctx)

@@ -14,6 +14,7 @@ import (
 
 	"bipd/bip"
 	"bipd/cat"
+	"bipd/ccid"
 	"bipd/egress"
 	"bipd/internal/sms"
 	"bipd/trace"
@@ -44,14 +45,32 @@ type Terminal struct {
 	SendTimeout    Duration `toml:"send_timeout"`
 }
 
-// Card is one card: a CP of its own, with a reader and, for method 2 and %GETNET, a line to an AP.
+// Card is one card: a CP of its own, with a reader and, for method 2 and %GETNET, a line to an AP. Where the reader is
+// "ccid:*" it stands for one card in each slot of the USB readers that no other Card has taken; see ForSlot.
 type Card struct {
 	Name    string `toml:"name"`
-	Reader  string `toml:"reader"`   // "pcsc:<reader name>" or "vpcd:unix:<path>" or "vpcd:tcp:<address>"
+	Reader  string `toml:"reader"`   // "ccid:<selector>", "pcsc:<reader name>", "vpcd:unix:<path>" or "vpcd:tcp:<address>"
 	PINFile string `toml:"pin_file"` // file that holds the PIN and that only its owner may read
 	Line    *Line  `toml:"line"`
 
-	PIN string `toml:"-"` // from PINFile
+	PIN string         `toml:"-"` // from PINFile
+	USB *ccid.Selector `toml:"-"` // from Reader; nil where that is no USB reader of our own
+}
+
+// EverySlot tells whether the card stands for one in each slot.
+func (c *Card) EverySlot() bool {
+	return c.USB != nil && *c.USB == ccid.Selector{Slot: c.USB.Slot}
+}
+
+// ForSlot is the card in one slot, "1-1.2.0", of those that it stands for.
+func (c Card) ForSlot(id string) Card {
+	c.Name = strings.ReplaceAll(c.Name, "*", id)
+	if c.Line != nil {
+		line := *c.Line
+		line.Path = strings.ReplaceAll(line.Path, "*", id)
+		c.Line = &line
+	}
+	return c
 }
 
 // Line is a card's line to the AP: a pseudo terminal that bipd makes, or with a speed a serial port.
@@ -128,9 +147,9 @@ func LoadBipd(file string) (*Bipd, error) {
 func (c *Bipd) check() error {
 	errs := []error{c.Log.check(), c.Terminal.check(), c.SMS.check()}
 	if len(c.Cards) == 0 {
-		errs = append(errs, errors.New("no [[card]]: there is nothing to serve"))
+		c.Cards = []Card{{Name: "*", Reader: "ccid:*"}}
 	}
-	names, paths := map[string]bool{}, map[string]bool{}
+	names, paths, places := map[string]bool{}, map[string]bool{}, map[string]bool{}
 	for i := range c.Cards {
 		card := &c.Cards[i]
 		if err := card.check(); err != nil {
@@ -146,6 +165,12 @@ func (c *Bipd) check() error {
 				errs = append(errs, fmt.Errorf("card %d (%s): the line %s is taken", i+1, card.Name, card.Line.Path))
 			}
 			paths[card.Line.Path] = true
+		}
+		if card.USB != nil && (card.USB.Path != "" || card.EverySlot()) { // by other criteria two readers may fit
+			if places[card.USB.String()] {
+				errs = append(errs, fmt.Errorf("card %d (%s): the reader %s is another card's", i+1, card.Name, card.Reader))
+			}
+			places[card.USB.String()] = true
 		}
 	}
 	if _, err := c.Kernel.ListenOn(); err != nil {
@@ -197,9 +222,8 @@ func (c *Card) check() error {
 	if c.Name == "" || strings.ContainsAny(c.Name, "/\x00 ") {
 		return fmt.Errorf("name: %q; a name is needed, without blanks and slashes", c.Name)
 	}
-	kind, rest, _ := strings.Cut(c.Reader, ":")
-	if (kind != "pcsc" && kind != "vpcd") || rest == "" {
-		return fmt.Errorf("reader: %q is neither pcsc:<reader name> nor vpcd:unix:<path> nor vpcd:tcp:<address>", c.Reader)
+	if err := c.checkReader(); err != nil {
+		return err
 	}
 	if c.PINFile != "" {
 		pin, err := ReadSecretFile(c.PINFile)
@@ -213,6 +237,36 @@ func (c *Card) check() error {
 	}
 	if c.Line != nil {
 		return c.Line.check()
+	}
+	return nil
+}
+
+// ReaderForms are the forms of a reader's name, for people.
+const ReaderForms = "ccid:<selector>, pcsc:<reader name>, vpcd:unix:<path>, vpcd:tcp:<address>"
+
+// checkReader reads the name of the reader. What stands for many cards must be told apart by *, and nothing else has it.
+func (c *Card) checkReader() error {
+	kind, rest, _ := strings.Cut(c.Reader, ":")
+	if !slices.Contains([]string{"ccid", "pcsc", "vpcd"}, kind) || rest == "" {
+		return fmt.Errorf("reader: %q is none of %s", c.Reader, ReaderForms)
+	}
+	c.USB = nil
+	if kind == "ccid" {
+		sel, err := ccid.ParseSelector(rest)
+		if err != nil {
+			return fmt.Errorf("reader: %w", err)
+		}
+		c.USB = &sel
+	}
+	star := strings.Contains(c.Name, "*")
+	switch {
+	case star && !c.EverySlot():
+		return fmt.Errorf("name: %q: * stands for a slot, which only the cards of ccid:* have in their names", c.Name)
+	case !c.EverySlot():
+	case !star:
+		return fmt.Errorf("name: %q: the cards of %s need a * in it, which stands for the slot", c.Name, c.Reader)
+	case c.Line != nil && c.Line.Path != "" && !strings.Contains(c.Line.Path, "*"):
+		return fmt.Errorf("line.path: %q: the cards of %s need a * in it, which stands for the slot", c.Line.Path, c.Reader)
 	}
 	return nil
 }

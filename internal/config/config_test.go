@@ -30,7 +30,7 @@ func TestExamples(t *testing.T) {
 	if err != nil || len(rules) != 1 || rules[0].Method != trace.Method1 || rules[0].Bearers[1] != cat.BearerWLAN {
 		t.Errorf("rules %+v, %v", rules, err)
 	}
-	if len(b.Cards) != 2 || b.Cards[0].Line == nil || !b.Cards[0].Line.Multiplexer || b.Cards[1].Line != nil {
+	if len(b.Cards) != 4 || b.Cards[0].Line == nil || !b.Cards[0].Line.Multiplexer || !b.Cards[1].EverySlot() || b.Cards[3].Line != nil {
 		t.Errorf("cards %+v", b.Cards)
 	}
 	if l := b.Cards[0].Line; muxKeepAlive(l.KeepAlive) <= 0 || muxKeepAlive(new(Duration)) >= 0 || muxKeepAlive(nil) != 0 {
@@ -75,9 +75,16 @@ func TestBipdFaults(t *testing.T) {
 		"no TOML":            {"[terminal\n", ":1: "},
 		"bad duration":       {"[terminal]\npoll_interval = \"soon\"\n" + card, "poll_interval"},
 		"negative duration":  {"[terminal]\npoll_interval = \"-1s\"\n" + card, "-1s is negative"},
-		"no card":            {"", "no [[card]]"},
 		"no name":            {"[[card]]\nreader = \"vpcd:unix:/x\"\n", "card 1 (): name"},
-		"unknown reader":     {"[[card]]\nname = \"c\"\nreader = \"usb\"\n", `reader: "usb" is neither`},
+		"unknown reader":     {"[[card]]\nname = \"c\"\nreader = \"usb\"\n", `reader: "usb" is none of ccid:<selector>, pcsc:`},
+		"no selector":        {"[[card]]\nname = \"c\"\nreader = \"ccid:\"\n", `reader: "ccid:" is none of ccid:<selector>, pcsc:`},
+		"unknown selector":   {"[[card]]\nname = \"c\"\nreader = \"ccid:port=1\"\n", `card 1 (c): reader: ccid: bad reader selector: unknown key "port"`},
+		"bad slot":           {"[[card]]\nname = \"c\"\nreader = \"ccid:path=1-1,slot=x\"\n", `slot "x" is not a number`},
+		"all in one name":    {"[[card]]\nname = \"c\"\nreader = \"ccid:*\"\n", `name: "c": the cards of ccid:* need a * in it`},
+		"all on one line":    {"[[card]]\nname = \"*\"\nreader = \"ccid:*\"\n[card.line]\npath = \"/x\"\n", `line.path: "/x": the cards of ccid:* need a *`},
+		"star of one":        {"[[card]]\nname = \"c*\"\nreader = \"ccid:path=1-1\"\n", `name: "c*": * stands for a slot`},
+		"two at one place":   {usbCard("a", "path=1-1") + usbCard("b", "path=1-1,slot=0"), "card 2 (b): the reader ccid:path=1-1,slot=0 is another card's"},
+		"all of them twice":  {usbCard("a*", "*") + usbCard("b*", "*"), "card 2 (b*): the reader ccid:* is another card's"},
 		"two of a name":      {card + card, `the name "c" is taken`},
 		"line without path":  {card + "[card.line]\n", "line.path: missing"},
 		"line's mode":        {card + "[card.line]\npath = \"/x\"\nmode = \"9\"\n", `line.mode: "9" is no octal file mode`},
@@ -111,6 +118,47 @@ func TestBipdFaults(t *testing.T) {
 	}
 	if _, err := LoadBipd("/does/not/exist"); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("no file: %v", err)
+	}
+}
+
+func usbCard(name, selector string) string {
+	return "[[card]]\nname = \"" + name + "\"\nreader = \"ccid:" + selector + "\"\n"
+}
+
+// Without any card every slot of every USB reader is served.
+func TestNoCard(t *testing.T) {
+	for _, text := range []string{"", "[log]\nlevel = \"debug\"\n"} {
+		c, err := LoadBipd(write(t, "bipd.toml", text, 0o644))
+		if err != nil || len(c.Cards) != 1 {
+			t.Fatalf("%+v, %v", c, err)
+		}
+		if card := c.Cards[0]; card.Name != "*" || card.Reader != "ccid:*" || !card.EverySlot() {
+			t.Errorf("card %+v", card)
+		}
+	}
+}
+
+func TestUSBCards(t *testing.T) {
+	text := usbCard("a", "path=1-1.2,slot=1") + usbCard("b", "id=08e6:3437") + usbCard("c", "id=08e6:3437") + // two of a kind
+		usbCard("d", "serial=X") + usbCard("e", "name=PC Twin") + usbCard("sim-*", "*") + "[card.line]\npath = \"/run/bipd/*\"\n" +
+		usbCard("second-*", "*,slot=1")
+	c, err := LoadBipd(write(t, "bipd.toml", text, 0o644))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, want := range []string{"path=1-1.2,slot=1", "id=08e6:3437", "id=08e6:3437", "serial=X", "name=PC Twin", "*", "*,slot=1"} {
+		card := c.Cards[i]
+		if card.USB == nil || card.USB.String() != want || card.EverySlot() != (i >= 5) {
+			t.Errorf("card %d: %v, every slot %v; want %s", i+1, card.USB, card.EverySlot(), want)
+		}
+	}
+	one := c.Cards[5].ForSlot("1-1.2.0")
+	if one.Name != "sim-1-1.2.0" || one.Line.Path != "/run/bipd/1-1.2.0" || c.Cards[5].Line.Path != "/run/bipd/*" {
+		t.Errorf("one card of all: %+v, %+v", one, c.Cards[5])
+	}
+	plain, err := LoadBipd(write(t, "bipd.toml", card, 0o644))
+	if err != nil || plain.Cards[0].USB != nil || plain.Cards[0].EverySlot() {
+		t.Errorf("a card in no USB reader: %+v, %v", plain.Cards, err)
 	}
 }
 

@@ -34,7 +34,7 @@ import (
 type Card struct {
 	Name   string `json:"name"`
 	Reader string `json:"reader"`
-	State  string `json:"state"`           // "absent", "serving", "failed"
+	State  string `json:"state"`           // "absent", "waiting" (for the line), "serving", "failed"
 	Error  string `json:"error,omitempty"` // why the last session ended
 	ATR    string `json:"atr,omitempty"`   // hex
 	Line   string `json:"line"`            // "none", "down", "AT", "multiplexed"

@@ -17,6 +17,7 @@ import (
 	"bipd/ap"
 	"bipd/cat"
 	"bipd/egress"
+	"bipd/internal/ccidemu"
 	"bipd/internal/cp"
 	"bipd/ptylink"
 	"bipd/ptylink/mux"
@@ -47,6 +48,7 @@ type bed struct {
 	o      options
 	card   *softuicc.Card
 	reader *softuicc.Reader
+	usb    *usbReader // nil where none is asked for
 	cp     *cp.CP
 	open   lineEnds
 	apEnd  *mortalEnd
@@ -64,8 +66,9 @@ type bed struct {
 type options struct {
 	applets  []softuicc.Applet
 	quirks   softuicc.Quirks
-	smsReply []byte      // the card's response data to an SMS-PP download
-	reader   uicc.Reader // nil: one into which the card is put as soon as the line is up
+	smsReply []byte         // the card's response data to an SMS-PP download
+	reader   uicc.Reader    // nil: one into which the card is put as soon as the line is up
+	usb      *ccidemu.Model // not nil: the reader is an emulated USB reader of this model
 	cp       func(*cp.Config)
 	ap       func(*ap.Config)
 	apd      serveLine // nil: an ap.AP
@@ -99,6 +102,10 @@ func start(t testing.TB, o options) *bed {
 	b.apEnd = &mortalEnd{open: b.open.ap}
 	b.apLog = b.logger().With("daemon", "apd")
 	b.newCard()
+	if o.usb != nil {
+		b.usb = openUSB(t, *o.usb)
+		b.o.reader = b.usb.slot
+	}
 	b.startCP()
 	t.Cleanup(b.end)
 	if !o.noAP {
@@ -146,6 +153,10 @@ func (b *bed) newCard() {
 
 func (b *bed) insert() {
 	b.t.Helper()
+	if b.usb != nil {
+		b.usb.insert(b.card)
+		return
+	}
 	if err := b.reader.Insert(b.card); err != nil {
 		b.t.Fatal(err)
 	}
@@ -252,6 +263,9 @@ func (b *bed) end() {
 	b.stopCP()
 	b.stopAP()
 	b.card.Close()
+	if b.usb != nil {
+		b.usb.close()
+	}
 	for _, v := range b.card.Violations() {
 		if b.o.tolerate == nil || !b.o.tolerate(v) {
 			b.t.Errorf("terminal against the specification: %v", v)

@@ -22,8 +22,8 @@ import (
 
 // Config is what makes a CP.
 type Config struct {
-	Name      string // of the card
-	Reader    uicc.Reader
+	Name      string         // of the card
+	Reader    uicc.Reader    // may have the method WhyGone() error, which says more of a reader that is gone
 	PIN       string         // empty = none is tried; never logged
 	LocalInfo *cat.LocalInfo // nil: PROVIDE LOCAL INFORMATION is not offered
 	ShowTexts bool           // a text that the card wants shown counts as shown in log and trace
@@ -44,6 +44,9 @@ type Config struct {
 	Policy    *egress.Policy // of method 1; nil: the defaults of package egress
 
 	Line *ptylink.LinkConfig // nil: no AP; method 1 then asks nobody for the network
+	// LineWait is how long after the start of Run a card has to wait for the line to come up, which it needs for a network;
+	// 0 = not at all.
+	LineWait time.Duration
 
 	Log   *slog.Logger
 	Trace *trace.Stream
@@ -51,9 +54,12 @@ type Config struct {
 
 // CP is one communication processor.
 type CP struct {
-	cfg  Config
-	log  *slog.Logger
-	link *ptylink.Link
+	cfg    Config
+	log    *slog.Logger
+	link   *ptylink.Link
+	lineUp chan struct{} // closed once the line has come up
+
+	started time.Time // of Run
 
 	mu       sync.Mutex
 	state    string // of the card: see control.Card
@@ -70,13 +76,22 @@ func New(cfg Config) *CP {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	c := &CP{cfg: cfg, log: cfg.Log.With("card", cfg.Name), state: "absent"}
+	c := &CP{cfg: cfg, log: cfg.Log.With("card", cfg.Name), state: "absent", lineUp: make(chan struct{})}
 	if cfg.Line != nil {
-		line, told := *cfg.Line, cfg.Line.Unsolicited
+		line, told, state := *cfg.Line, cfg.Line.Unsolicited, cfg.Line.State
 		line.Unsolicited = func(code string) {
 			c.logUnsolicited(code)
 			if told != nil {
 				told(code)
+			}
+		}
+		came := sync.OnceFunc(func() { close(c.lineUp) })
+		line.State = func(up bool, err error) {
+			if up {
+				came()
+			}
+			if state != nil {
+				state(up, err)
 			}
 		}
 		c.link = ptylink.NewLink(line)
@@ -106,6 +121,7 @@ func (c *CP) Name() string { return c.cfg.Name }
 func (c *CP) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
+	c.started = time.Now()
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	if c.link != nil {
@@ -131,7 +147,11 @@ func (c *CP) serveReader(ctx context.Context) error {
 			break
 		}
 		if was || there {
-			c.log.Warn("reader is gone; looking for it again", "reader", c.cfg.Reader.Name())
+			log := c.log.With("reader", c.cfg.Reader.Name())
+			if err := c.whyGone(); err != nil {
+				log = log.With("error", err)
+			}
+			log.Warn("reader is gone; looking for it again")
 		}
 		was = false
 		if !pause(ctx, readerRetry) {
@@ -142,6 +162,14 @@ func (c *CP) serveReader(ctx context.Context) error {
 }
 
 const readerRetry = 2 * time.Second
+
+// whyGone is what the reader says of its being gone; nil where it says nothing.
+func (c *CP) whyGone() error {
+	if r, ok := c.cfg.Reader.(interface{ WhyGone() error }); ok {
+		return r.WhyGone()
+	}
+	return nil
+}
 
 // watchReader returns when the reader is gone, and whether it was there.
 func (c *CP) watchReader(ctx context.Context) (there bool) {
@@ -159,7 +187,11 @@ func (c *CP) watchReader(ctx context.Context) (there bool) {
 		case uicc.SlotEmpty:
 			c.setState("absent", nil)
 		case uicc.SlotGone:
-			c.setState("absent", errGone)
+			err := errGone
+			if why := c.whyGone(); why != nil {
+				err = fmt.Errorf("%w: %w", errGone, why)
+			}
+			c.setState("absent", err)
 			return there
 		}
 	}
@@ -188,6 +220,9 @@ const (
 
 // serveCard runs sessions until ctx ends. A failed card is tried again, but never one that refused the PIN.
 func (c *CP) serveCard(ctx context.Context) {
+	if err := c.awaitLine(ctx); err != nil {
+		return
+	}
 	wait := minSessionRetry
 	for {
 		started := time.Now()
@@ -211,6 +246,32 @@ func (c *CP) serveCard(ctx context.Context) {
 		}
 		wait = min(2*wait, maxSessionRetry)
 	}
+}
+
+// awaitLine waits, for a time after the start, until the line has come up: a card is at work as soon as it has power, and
+// some ask for a channel but once.
+func (c *CP) awaitLine(ctx context.Context) error {
+	left := c.cfg.LineWait - time.Since(c.started)
+	select {
+	case <-c.lineUp:
+		return nil
+	default:
+		if c.link == nil || left <= 0 {
+			return nil
+		}
+	}
+	c.setState("waiting", nil)
+	late := time.NewTimer(left)
+	defer late.Stop()
+	select {
+	case <-c.lineUp:
+	case <-late.C:
+		c.log.Warn("the card starts without the line to the AP, which is not up")
+	case <-ctx.Done():
+		c.setState("absent", nil)
+		return context.Cause(ctx)
+	}
+	return nil
 }
 
 func pause(ctx context.Context, d time.Duration) bool {

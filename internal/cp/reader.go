@@ -5,17 +5,20 @@ import (
 	"log/slog"
 	"strings"
 
+	"bipd/ccid"
 	"bipd/uicc"
 	"bipd/uicc/pcsc"
 	"bipd/uicc/vpcd"
 )
 
-// OpenReader opens a reader as the configuration names it: "pcsc:<reader name>", a reader of pcscd, or
-// "vpcd:unix:<path>" and "vpcd:tcp:<address>", a socket at which software cards dial in. The function it returns gives
-// back what it took.
+// OpenReader opens a reader as the configuration names it: "ccid:<selector>", one slot of a USB reader,
+// "pcsc:<reader name>", a reader of pcscd, or "vpcd:unix:<path>" and "vpcd:tcp:<address>", a socket at which software
+// cards dial in. The function it returns gives back what it took.
 func OpenReader(name string, log *slog.Logger) (uicc.Reader, func() error, error) {
 	kind, rest, _ := strings.Cut(name, ":")
 	switch {
+	case kind == "ccid" && rest != "":
+		return openUSB(rest, ccid.Config{Log: log})
 	case kind == "pcsc" && rest != "":
 		r, err := pcsc.New(rest, pcsc.Config{Log: log})
 		if err != nil {
@@ -29,5 +32,5 @@ func OpenReader(name string, log *slog.Logger) (uicc.Reader, func() error, error
 		}
 		return r, r.Close, nil
 	}
-	return nil, nil, fmt.Errorf("%q is neither pcsc:<reader name> nor vpcd:unix:<path> nor vpcd:tcp:<address>", name)
+	return nil, nil, fmt.Errorf("%q is none of ccid:<selector>, pcsc:<reader name>, vpcd:unix:<path>, vpcd:tcp:<address>", name)
 }

@@ -95,6 +95,7 @@ func readTar(cmd *exec.Cmd, each func(h *tar.Header, r io.Reader) error) error {
 	}
 	err = eachEntry(tar.NewReader(pipe), each)
 	if err != nil {
+		pipe.Close() // ends its helpers, too, which would hold Wait
 		cmd.Process.Kill()
 		cmd.Wait()
 		if said.Len() > 0 {
@@ -130,7 +131,7 @@ var notWanted = []string{"debconf", "cdebconf", "init-system-helpers", "readline
 
 // closure is the packages and all that they depend on.
 func closure(ctx context.Context, names []string) ([]string, error) {
-	args := []string{"depends", "--recurse", "--no-recommends", "--no-suggests", "--no-conflicts", "--no-breaks", "--no-replaces", "--no-enhances", "--no-pre-depends"}
+	args := []string{"depends", "--recurse", "--no-recommends", "--no-suggests", "--no-conflicts", "--no-breaks", "--no-replaces", "--no-enhances"}
 	out, err := command(ctx, "", "apt-cache", append(args, names...)...)
 	if err != nil {
 		return nil, &MissingError{"apt does not know the packages", err}
@@ -151,13 +152,13 @@ func parseDepends(out string) map[string][][]string {
 	open := false // the line before said that another alternative follows
 	for line := range strings.Lines(out) {
 		line = strings.TrimRight(line, "\n")
-		alternative, isDepends := strings.CutPrefix(strings.TrimLeft(line, " |"), "Depends: ")
+		kind, alternative, _ := strings.Cut(strings.TrimLeft(line, " |"), ": ")
 		switch {
 		case line == "":
 		case line[0] != ' ':
 			current, open = line, false
 			packages[current] = nil
-		case isDepends:
+		case kind == "Depends" || kind == "PreDepends":
 			list := packages[current]
 			if open {
 				list[len(list)-1] = append(list[len(list)-1], alternative)

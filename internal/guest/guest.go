@@ -33,6 +33,7 @@ type Guest struct {
 	qmp      *QMP
 	release  func() // of the slot
 	deadline time.Time
+	took     string // how long the steps of booting took
 
 	run      sync.Mutex // one program at a time
 	enc      *json.Encoder
@@ -42,7 +43,6 @@ type Guest struct {
 	handlers map[string]func(argument string) (string, error)
 
 	closing sync.Once
-	closed  error
 }
 
 // Start boots a guest that ends with the test. Where the machine lacks what a guest needs the test is skipped with the
@@ -51,7 +51,6 @@ func Start(t TB, c Config) *Guest {
 	t.Helper()
 	ctx, stop := context.WithTimeout(context.Background(), preparation)
 	defer stop()
-	begin := time.Now()
 	g, err := Boot(ctx, c)
 	var missing *MissingError
 	if errors.As(err, &missing) && os.Getenv(RequireEnv) != "1" {
@@ -60,7 +59,7 @@ func Start(t TB, c Config) *Guest {
 	if err != nil {
 		t.Fatalf("%v", err)
 	}
-	t.Logf("guest with Linux %s (package version %s) after %v", g.kernel.release, g.kernel.version, time.Since(begin).Round(time.Millisecond))
+	t.Logf("guest with Linux %s (package version %s): %s", g.kernel.release, g.kernel.version, g.took)
 	t.Cleanup(func() {
 		if t.Failed() {
 			t.Logf("console of the guest:\n%s", g.Console())
@@ -92,6 +91,7 @@ func Boot(ctx context.Context, c Config) (g *Guest, err error) {
 	if err != nil {
 		return nil, err
 	}
+	begin := time.Now()
 	g = &Guest{cfg: c, handlers: make(map[string]func(string) (string, error)), messages: make(chan message), release: func() {}}
 	defer func() {
 		if err != nil {
@@ -106,11 +106,13 @@ func Boot(ctx context.Context, c Config) (g *Guest, err error) {
 	if err := cache.writeInitrd(ctx, g.kernel, c, initrd); err != nil {
 		return g, err
 	}
+	ready := time.Now()
 	if g.release, err = cache.slot(ctx); err != nil {
 		g.release = func() {}
 		return g, err
 	}
-	g.deadline = time.Now().Add(c.Timeout)
+	free := time.Now()
+	g.deadline = free.Add(c.Timeout)
 	ctx, stop := context.WithDeadline(ctx, g.deadline)
 	defer stop()
 	if g.qemu, err = startQEMU(ctx, g.kernel.vmlinux, initrd, dir, c); err != nil {
@@ -121,7 +123,10 @@ func Boot(ctx context.Context, c Config) (g *Guest, err error) {
 	if g.qmp, err = newQMP(ctx, g.qemu.monitor); err != nil {
 		return g, err
 	}
-	return g, g.awaitReady(ctx)
+	err = g.awaitReady(ctx)
+	g.took = fmt.Sprintf("prepared in %.1fs, waited %.1fs for other guests, booted in %.1fs",
+		ready.Sub(begin).Seconds(), free.Sub(ready).Seconds(), time.Since(free).Seconds())
+	return g, err
 }
 
 // abandon cleans up after a boot that failed, and adds to the error what the console says.
@@ -174,17 +179,14 @@ func (g *Guest) awaitReady(ctx context.Context) error {
 	return nil
 }
 
-// failure adds the end of the console, and what QEMU said, to an error.
+// failure adds what QEMU said and the end of the console to an error.
 func (g *Guest) failure(err error) error {
-	text := fmt.Sprintf("\nend of the guest's console:\n%s", g.qemu.tail(tailLines))
 	select {
 	case <-g.qemu.done:
-		if g.qemu.said != "" {
-			text += "\nQEMU says: " + g.qemu.said
-		}
-	default:
+		err = fmt.Errorf("%w\nQEMU ended: %v: %s", err, g.qemu.err, g.qemu.said)
+	case <-time.After(2 * time.Second): // a line that ends is often the first sign of QEMU's end
 	}
-	return fmt.Errorf("%w%s", err, text)
+	return fmt.Errorf("%w\nend of the guest's console:\n%s", err, g.qemu.tail(tailLines))
 }
 
 // Console is the end of what the guest wrote on its console, kernel messages among it.
@@ -246,24 +248,40 @@ func verdict(status int, output string) string {
 }
 
 // Exec runs a program in the guest, writes what it prints to out, and returns its exit status: -1 where it was killed or
-// could not be started. It is killed when the context or the guest's time ends. The program "/init" is this very binary.
+// could not be started. When the context or the guest's time ends the program is killed, and that is the error. The program
+// "/init" is this very binary.
 func (g *Guest) Exec(ctx context.Context, out io.Writer, argv ...string) (status int, err error) {
 	g.run.Lock()
 	defer g.run.Unlock()
-	deadline, ok := ctx.Deadline()
-	if !ok || deadline.After(g.deadline) {
-		deadline = g.deadline
-	}
-	ctx, stop := context.WithDeadline(ctx, deadline.Add(grace))
+	ctx, stop := context.WithDeadline(ctx, g.deadline)
 	defer stop()
-	request := runRequest{Argv: argv, Millis: time.Until(deadline).Milliseconds()}
-	if err := g.enc.Encode(message{Run: &request}); err != nil {
+	if err := g.enc.Encode(message{Run: argv}); err != nil {
 		return -1, g.failure(err)
 	}
+	status, err = g.follow(ctx, out)
+	if err == nil || ctx.Err() == nil {
+		return status, err
+	}
+	killed, stop := context.WithTimeout(context.WithoutCancel(ctx), grace)
+	defer stop()
+	if err := g.enc.Encode(message{Kill: true}); err != nil {
+		return -1, g.failure(err)
+	}
+	if status, err = g.follow(killed, out); err != nil {
+		return -1, err
+	}
+	return status, fmt.Errorf("%s in the guest is killed: %w", argv[0], ctx.Err())
+}
+
+// follow serves the running program until it has ended.
+func (g *Guest) follow(ctx context.Context, out io.Writer) (status int, err error) {
 	for {
 		m, err := g.next(ctx)
 		if err != nil {
-			return -1, g.failure(err)
+			if ctx.Err() == nil {
+				err = g.failure(err)
+			}
+			return -1, err
 		}
 		switch {
 		case m.Output != nil:
@@ -295,20 +313,19 @@ func (g *Guest) answer(q question) *answer {
 }
 
 // Close has the guest power off, or ends QEMU, and removes what the guest was made of. A guest that does not say goodbye is
-// an error with the end of its console.
-func (g *Guest) Close() error {
+// an error with the end of its console. Only the first call does anything.
+func (g *Guest) Close() (err error) {
 	g.closing.Do(func() {
-		err := g.powerOff()
-		if err != nil {
+		if err = g.powerOff(); err != nil {
 			err = g.failure(err)
 		}
 		g.qemu.stop()
 		for range g.messages {
 		}
 		g.release()
-		g.closed = errors.Join(err, os.RemoveAll(g.qemu.dir))
+		err = errors.Join(err, os.RemoveAll(g.qemu.dir))
 	})
-	return g.closed
+	return err
 }
 
 func (g *Guest) powerOff() error {

@@ -154,9 +154,10 @@ func loopbackUp() error {
 type initServer struct {
 	dec *json.Decoder
 
-	mu    sync.Mutex // guards enc and child
+	mu    sync.Mutex // guards the rest
 	enc   *json.Encoder
 	child *json.Encoder // to the running program; nil: none runs
+	pid   int           // of the running program; 0: none runs
 }
 
 func (s *initServer) send(m message) error {
@@ -177,12 +178,18 @@ func (s *initServer) serve() error {
 			return s.send(message{Bye: true})
 		case m.Run != nil:
 			go func() {
-				status := s.run(*m.Run)
+				status := s.run(m.Run)
 				if status != 0 {
 					printKernelLog()
 				}
 				s.send(message{Exit: &status})
 			}()
+		case m.Kill:
+			s.mu.Lock()
+			if s.pid != 0 {
+				syscall.Kill(-s.pid, syscall.SIGKILL)
+			}
+			s.mu.Unlock()
 		case m.Answer != nil:
 			s.mu.Lock()
 			if s.child != nil {
@@ -194,14 +201,14 @@ func (s *initServer) serve() error {
 }
 
 // run runs a program to its end, and returns its exit status, or -1 with the reason in the output.
-func (s *initServer) run(r runRequest) int {
+func (s *initServer) run(argv []string) int {
 	ours, theirs, err := socketPair()
 	if err != nil {
 		s.send(message{Output: []byte(err.Error() + "\n")})
 		return -1
 	}
 	defer ours.Close()
-	cmd := exec.Command(r.Argv[0], r.Argv[1:]...)
+	cmd := exec.Command(argv[0], argv[1:]...)
 	cmd.Env = []string{"PATH=/bin:/sbin", "HOME=/root", "TMPDIR=/tmp", "TERM=dumb", "GOTRACEBACK=all", insideEnv + "=3"}
 	cmd.Dir = "/"
 	cmd.ExtraFiles = []*os.File{theirs}
@@ -216,21 +223,16 @@ func (s *initServer) run(r runRequest) int {
 		return -1
 	}
 	s.mu.Lock()
-	s.child = json.NewEncoder(ours)
+	s.child, s.pid = json.NewEncoder(ours), cmd.Process.Pid
 	s.mu.Unlock()
 	relayed := make(chan struct{})
 	go func() {
 		defer close(relayed)
 		s.relay(ours)
 	}()
-	limit := time.AfterFunc(time.Duration(r.Millis)*time.Millisecond, func() {
-		s.send(message{Output: []byte("guest: the program took too long and is killed\n")})
-		syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
-	})
 	err = cmd.Wait()
-	limit.Stop()
 	s.mu.Lock()
-	s.child = nil
+	s.child, s.pid = nil, 0
 	s.mu.Unlock()
 	ours.Close()
 	<-relayed

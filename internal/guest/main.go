@@ -8,15 +8,17 @@ import (
 	"os"
 	"strconv"
 	"sync"
-	"testing"
+	"syscall"
 )
 
-// Main is a suite's TestMain. On the host it runs the tests that boot guests. In the guest it does not return: as the first
+// Main is a suite's TestMain, given its *testing.M. On the host it runs the tests that boot guests. In the guest it does not return: as the first
 // process it serves the host, and as what the host asked for it runs those tests.
-func Main(m *testing.M) {
+func Main(m interface{ Run() int }) {
 	InitIfFirst()
 	flag.Parse()
-	if !IsInside() {
+	if fd, err := strconv.Atoi(os.Getenv(insideEnv)); err == nil {
+		syscall.CloseOnExec(fd) // programs that the tests start have no part in it
+	} else {
 		if err := flag.Set("test.skip", skipInside(flag.Lookup("test.skip").Value.String())); err != nil {
 			fmt.Fprintln(os.Stderr, "guest:", err)
 			os.Exit(2)

@@ -5,9 +5,10 @@ package guest
 
 // message is one of its fields.
 type message struct {
-	Run      *runRequest `json:"run,omitempty"`       // host: run a program
-	PowerOff bool        `json:"power_off,omitempty"` // host: end
-	Answer   *answer     `json:"answer,omitempty"`    // host: to a question
+	Run      []string `json:"run,omitempty"`       // host: run a program, by its path and arguments
+	Kill     bool     `json:"kill,omitempty"`      // host: kill that program
+	PowerOff bool     `json:"power_off,omitempty"` // host: end
+	Answer   *answer  `json:"answer,omitempty"`    // host: to a question
 
 	Ready  bool      `json:"ready,omitempty"`  // guest: once, when all is set up
 	Fault  string    `json:"fault,omitempty"`  // guest: what could not be set up; then it powers off
@@ -15,11 +16,6 @@ type message struct {
 	Ask    *question `json:"ask,omitempty"`    // guest: the program asks the host
 	Exit   *int      `json:"exit,omitempty"`   // guest: the program ended with this status, or -1
 	Bye    bool      `json:"bye,omitempty"`    // guest: it powers off because it was told to
-}
-
-type runRequest struct {
-	Argv   []string `json:"argv"`
-	Millis int64    `json:"millis"` // then the program is killed
 }
 
 type question struct {

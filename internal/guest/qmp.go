@@ -88,8 +88,14 @@ func (q *QMP) Execute(ctx context.Context, command string, arguments map[string]
 	if err != nil {
 		return nil, err
 	}
+	deadline, _ := ctx.Deadline() // none: the zero time, which is none to the connection as well
+	q.conn.SetWriteDeadline(deadline)
 	if _, err := q.conn.Write(append(text, '\n')); err != nil {
-		return nil, fmt.Errorf("QMP: %w", err)
+		q.conn.Close() // half a command may be on its way
+		if ctx.Err() != nil {
+			err = ctx.Err()
+		}
+		return nil, fmt.Errorf("QMP: %s: %w", command, err)
 	}
 	select {
 	case r, ok := <-q.replies:

@@ -77,7 +77,7 @@ func TestInsideMux(t *testing.T) {
 		line, theirs = tty.(deadlined), far
 	}
 	defer line.Close()
-	cfg := mux.Config{Advanced: advanced, N1: n1, T1: time.Second, T2: time.Second, N2: 10, KeepAlive: 5 * time.Second}
+	cfg := mux.Config{Advanced: advanced, N1: n1, T1: time.Second, T2: time.Second, N2: 5, KeepAlive: 5 * time.Second}
 	if !initiator {
 		cfg.Role = mux.Responder
 	}

@@ -68,8 +68,8 @@ func attach(t *testing.T, path string, initiator, advanced bool, n1 int) *kernel
 	}
 	c.encapsulation, c.initiator = flag(advanced), flag(initiator)
 	c.mru, c.mtu = uint32(n1), uint32(n1)
-	c.t1, c.t2, c.n2 = 10, 100, 100 // T1 and T2 in hundredths of a second; N2 for a loaded machine
-	c.k = 0                         // the kernel refuses the window that it gives itself
+	c.t1, c.t2, c.n2 = 10, 100, 30 // T1 and T2 in hundredths of a second; N2 for a loaded machine
+	c.k = 0                        // the kernel refuses the window that it gives itself
 	if err := ioctl(line, setConf, unsafe.Pointer(&c)); err != nil {
 		t.Fatalf("GSMIOC_SETCONF: %v", err)
 	}

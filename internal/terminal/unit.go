@@ -1,22 +1,20 @@
-package main
+package terminal
 
 import (
-	"log/slog"
 	"time"
 
 	"bipd/egress"
 	"bipd/internal/config"
 	"bipd/internal/cp"
-	"bipd/trace"
+	"bipd/uicc"
 )
 
-// add puts together what one card needs: its reader, its line to the AP, its policy.
-func (d *terminal) add(c *config.Bipd, card config.Card, log *slog.Logger, stream *trace.Stream) (*cp.CP, error) {
-	reader, closeReader, err := cp.OpenReader(card.Reader, log)
-	if err != nil {
-		return nil, err
-	}
-	d.closers = append(d.closers, closeReader)
+// lineWait is how long a card waits for its line after its CP has started: apd looks for it every 2 s at least.
+const lineWait = 10 * time.Second
+
+// newUnit puts together what one card needs beside its reader: its line to the AP, its policy.
+func (t *Terminal) newUnit(card config.Card, reader uicc.Reader) (*cp.CP, error) {
+	c, log := t.cfg.File, t.cfg.Log
 	policy, err := egress.New(c.Egress.Rules, egress.HostAddrs)
 	if err != nil {
 		return nil, err
@@ -34,14 +32,13 @@ func (d *terminal) add(c *config.Bipd, card config.Card, log *slog.Logger, strea
 		PollInterval: time.Duration(c.Terminal.PollInterval), BufferLimit: c.Terminal.BufferLimit,
 		ConnectTimeout: time.Duration(c.Terminal.ConnectTimeout), SendTimeout: time.Duration(c.Terminal.SendTimeout),
 		ShowTexts: c.Terminal.DisplayText, AllowAPDU: c.Control.AllowAPDU, SendSMS: smsSender(c.SMS),
-		Rules: rules, Interface: c.Kernel.Interface, ListenOn: listenOn, DNS: c.Kernel.DNS, Policy: policy, Log: log, Trace: stream,
+		Rules: rules, Interface: c.Kernel.Interface, ListenOn: listenOn, DNS: c.Kernel.DNS, Policy: policy, Log: log, Trace: t.cfg.Trace,
 	}
 	if card.Line != nil {
 		if cfg.Line, err = card.Line.Link(card.Name, log); err != nil {
 			return nil, err
 		}
+		cfg.LineWait = lineWait
 	}
-	unit := cp.New(cfg)
-	d.units = append(d.units, unit)
-	return unit, nil
+	return cp.New(cfg), nil
 }

@@ -1,4 +1,4 @@
-package main
+package terminal
 
 import (
 	"context"
@@ -11,19 +11,19 @@ import (
 	"bipd/internal/sms"
 )
 
-// unit finds the CP that serves the card of the name.
-func (d *terminal) unit(card string) (*cp.CP, error) {
-	for _, u := range d.units {
+// find finds the CP that serves the card of the name.
+func (t *Terminal) find(card string) (*cp.CP, error) {
+	for _, u := range t.list() {
 		if u.Name() == card {
-			return u, nil
+			return u.CP, nil
 		}
 	}
 	return nil, fmt.Errorf("%w: %q", control.ErrNoCard, card)
 }
 
 // Menu is the card's menu.
-func (d *terminal) Menu(card string) (control.Menu, error) {
-	u, err := d.unit(card)
+func (t *Terminal) Menu(card string) (control.Menu, error) {
+	u, err := t.find(card)
 	if err != nil {
 		return control.Menu{}, err
 	}
@@ -31,8 +31,8 @@ func (d *terminal) Menu(card string) (control.Menu, error) {
 }
 
 // SelectItem tells the card that the operator chose an item of its menu.
-func (d *terminal) SelectItem(ctx context.Context, card string, s control.Selection) (control.Reply, error) {
-	u, err := d.unit(card)
+func (t *Terminal) SelectItem(ctx context.Context, card string, s control.Selection) (control.Reply, error) {
+	u, err := t.find(card)
 	if err != nil {
 		return control.Reply{}, err
 	}
@@ -40,8 +40,8 @@ func (d *terminal) SelectItem(ctx context.Context, card string, s control.Select
 }
 
 // DownloadSMS hands the card a short message.
-func (d *terminal) DownloadSMS(ctx context.Context, card string, s control.SMS) (control.Reply, error) {
-	u, err := d.unit(card)
+func (t *Terminal) DownloadSMS(ctx context.Context, card string, s control.SMS) (control.Reply, error) {
+	u, err := t.find(card)
 	if err != nil {
 		return control.Reply{}, err
 	}
@@ -49,8 +49,8 @@ func (d *terminal) DownloadSMS(ctx context.Context, card string, s control.SMS) 
 }
 
 // SendEvent tells the card of an event.
-func (d *terminal) SendEvent(ctx context.Context, card string, e control.CardEvent) (control.Reply, error) {
-	u, err := d.unit(card)
+func (t *Terminal) SendEvent(ctx context.Context, card string, e control.CardEvent) (control.Reply, error) {
+	u, err := t.find(card)
 	if err != nil {
 		return control.Reply{}, err
 	}
@@ -58,8 +58,8 @@ func (d *terminal) SendEvent(ctx context.Context, card string, e control.CardEve
 }
 
 // Transmit sends the card a raw command APDU.
-func (d *terminal) Transmit(ctx context.Context, card string, a control.APDU) (control.Reply, error) {
-	u, err := d.unit(card)
+func (t *Terminal) Transmit(ctx context.Context, card string, a control.APDU) (control.Reply, error) {
+	u, err := t.find(card)
 	if err != nil {
 		return control.Reply{}, err
 	}

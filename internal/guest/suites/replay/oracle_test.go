@@ -1,0 +1,124 @@
+//go:build guest
+
+package replay
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"strings"
+	"syscall"
+	"testing"
+
+	"bipd/internal/ccidemu"
+	"bipd/uicc"
+	"bipd/uicc/pcsc"
+)
+
+// startPcscd starts pcscd, which has no udev here and so finds readers at its start alone, until the end of the test.
+func startPcscd(t *testing.T) {
+	t.Helper()
+	if err := os.MkdirAll("/run/pcscd", 0o755); err != nil {
+		t.Fatal(err)
+	}
+	var said bytes.Buffer
+	pcscd := exec.Command("/usr/sbin/pcscd", "--foreground", "--debug", "--apdu")
+	pcscd.Stdout, pcscd.Stderr = &said, &said
+	if err := pcscd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		pcscd.Process.Signal(syscall.SIGTERM)
+		pcscd.Wait()
+		if t.Failed() {
+			t.Logf("pcscd said:\n%s", tail(said.String(), 200))
+		}
+	})
+}
+
+func tail(s string, lines int) string {
+	all := strings.Split(s, "\n")
+	return strings.Join(all[max(0, len(all)-lines):], "\n")
+}
+
+// slotOf is pcscd's reader for a slot, once it is there with a card in it.
+func slotOf(t *testing.T, slot int) uicc.Reader {
+	t.Helper()
+	var name string
+	eventually(t, "pcscd has the card", func() error {
+		states, err := pcsc.States(within(t), pcsc.Config{})
+		if err != nil {
+			return err
+		}
+		for _, s := range states {
+			if strings.HasSuffix(s.Name, fmt.Sprintf(" %02X", slot)) && s.ATR != nil {
+				name = s.Name
+				return nil
+			}
+		}
+		return fmt.Errorf("states %+v", states)
+	})
+	r, err := pcsc.New(name, pcsc.Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+// ourVendor is that of readers of our own making.
+const ourVendor = 0x1209
+
+// The same session through libccid gives the same lines, and the emulated readers find no fault with it: that is the measure
+// of the readers, of their judgement, and of the driver that gives the same lines.
+func TestInsideOracle(t *testing.T) {
+	want := oracle(t)
+	for _, m := range ccidemu.Models() {
+		if m.Verbatim || m.Name == ccidemu.Chainer().Name {
+			continue // libccid loses step at a stray transfer, and takes no messages so short
+		}
+		if m.Vendor == ourVendor { // libccid goes by a list
+			like := ccidemu.ACR38U()
+			m.Vendor, m.Product = like.Vendor, like.Product
+		}
+		for _, k := range []kind{plain, fast, blocks, slow} {
+			if m.Name == ccidemu.Manual().Name && k.name == fast.name {
+				continue // libccid never sets a data rate
+			}
+			t.Run(m.Name+"/"+k.name, func(t *testing.T) {
+				r, _ := attach(t, m)
+				insert(t, r, 0, k)
+				waitForNode(t)
+				startPcscd(t)
+				card, err := slotOf(t, 0).Connect(within(t))
+				if err != nil {
+					t.Fatal(err)
+				}
+				play(t, card, want)
+				if err := card.Close(); err != nil {
+					t.Error(err)
+				}
+				clean(t, r)
+			})
+		}
+	}
+}
+
+// waitForNode waits until the kernel has enumerated the reader.
+func waitForNode(t *testing.T) {
+	t.Helper()
+	eventually(t, "the reader is enumerated", func() error {
+		dirs, err := os.ReadDir("/sys/bus/usb/devices")
+		if err != nil {
+			return err
+		}
+		for _, d := range dirs {
+			class, err := os.ReadFile("/sys/bus/usb/devices/" + d.Name() + "/bInterfaceClass")
+			if err == nil && strings.TrimSpace(string(class)) == "0b" {
+				return nil
+			}
+		}
+		return errors.New("no interface of class 0B")
+	})
+}
