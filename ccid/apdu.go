@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"time"
+
+	"bipd/uicc"
 )
 
 // maxExtended is the longest APDU (CCID clause 5.1: command of 65544 octets; response of 65538).
@@ -29,7 +31,7 @@ type apduLink struct {
 func (l *apduLink) start(context.Context) error { return nil }
 
 func (l *apduLink) transmit(ctx context.Context, capdu []byte) ([]byte, error) {
-	full := withLe(l.buf, capdu)
+	full := uicc.AppendLe(l.buf, capdu)
 	if len(full) > len(capdu) {
 		l.buf = full
 	}

@@ -300,27 +300,6 @@ func TestSupplies(t *testing.T) {
 	}
 }
 
-// Commands with data get an Le where their data is expected and GET RESPONSE is not the way to it.
-func TestWithLe(t *testing.T) {
-	for capdu, want := range map[string]string{
-		"00A40004023F00":   "00A40004023F0000", // SELECT
-		"00A4000C023F00":   "",                 // without data
-		"00A40004023F0000": "",                 // it has one
-		"80C2000002D100":   "80C2000002D10000", // ENVELOPE
-		"8014000002D100":   "",                 // TERMINAL RESPONSE
-		"00880081021122":   "0088008102112200", // AUTHENTICATE
-		"80F2000C":         "",
-		"80F2000000":       "",
-	} {
-		if want == "" {
-			want = capdu
-		}
-		if got := withLe(nil, unhex(t, capdu)); !bytes.Equal(got, unhex(t, want)) {
-			t.Errorf("%s: %X, want %s", capdu, got, want)
-		}
-	}
-}
-
 func TestTPDU(t *testing.T) {
 	for capdu, want := range map[string]string{
 		"80F2000C": "80F2000C00", "80F2000016": "80F2000016", "8014000002D100": "8014000002D100", "00A40004023F0000": "00A40004023F00",

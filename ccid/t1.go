@@ -127,7 +127,7 @@ type transmission struct {
 // transmit carries out one command. Where card and reader lose each other it brings them together by S(RESYNCH), so that the
 // next command works, but does not repeat this one: the card may have done it.
 func (t *t1) transmit(ctx context.Context, capdu []byte) ([]byte, error) {
-	full := withLe(t.apdu, capdu)
+	full := uicc.AppendLe(t.apdu, capdu)
 	if len(full) > len(capdu) {
 		t.apdu = full
 	}

@@ -70,7 +70,7 @@ func TestRoundsAlternate(t *testing.T) {
 func TestFigures(t *testing.T) {
 	want := []string{"bip.cycle", "trace.cost", "ccid.apdu", "cat.decode", "cat.decode_allocs", "cat.encode", "cat.encode_allocs", "mux.raw", "mux.n31", "mux.n127", "mux.n512", "mux.n1500",
 		"mux.n31_dlcs7", "mux.n127_dlcs7", "mux.n512_dlcs7", "mux.n1500_dlcs7",
-		"mux.at_idle", "mux.at_loaded", "mux.share115200", "mux.share115200_checked", "proxy.rate", "proxy.policy_cost", "size.bipd", "size.apd", "rss.bipd", "rss.apd"}
+		"mux.at_latency", "mux.at_latency_loaded", "mux.share115200", "mux.share115200_checked", "proxy.rate", "proxy.policy_cost", "size.bipd", "size.apd", "rss.bipd", "rss.apd"}
 	list := figures()
 	if len(list) != len(want) {
 		t.Errorf("%d figures, want %d", len(list), len(want))

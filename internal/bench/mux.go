@@ -38,11 +38,11 @@ func muxFigures() []figure {
 	}
 	return append(list,
 		figure{
-			name: "mux.at_idle", unit: "us", peer: "the same line and answer over an idle bare pty",
+			name: "mux.at_latency", unit: "us", peer: "the same line and answer over an idle bare pty",
 			prepare: func(ctx context.Context) (stand, error) { return latencyStand(ctx, 0) },
 		},
 		figure{
-			name: "mux.at_loaded", unit: "us", peer: "the same line and answer over an idle bare pty",
+			name: "mux.at_latency_loaded", unit: "us", peer: "the same line and answer over an idle bare pty",
 			prepare: func(ctx context.Context) (stand, error) { return latencyStand(ctx, 7) },
 		},
 		figure{

@@ -28,10 +28,9 @@ func drive(t testing.TB, r *Reader) *ccid.Device {
 }
 
 // oracle is what the card itself answers to the session.
-func oracle(t testing.TB, cfg softuicc.Config) []string {
+func oracle(t testing.TB) []string {
 	t.Helper()
-	cfg.Applets = []softuicc.Applet{SessionApplet}
-	lines, err := PlaySession(context.Background(), uicc.Settle(newCard(t, cfg)))
+	lines, err := PlaySession(context.Background(), uicc.Settle(newCard(t, SessionConfig())))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -45,7 +44,7 @@ func oracle(t testing.TB, cfg softuicc.Config) []string {
 // nobody finds anything wrong with it.
 func TestDriver(t *testing.T) {
 	noLeaks(t)
-	want := oracle(t, softuicc.Config{})
+	want := oracle(t)
 	for _, m := range Models() {
 		for name, tc := range map[string]struct {
 			atr string
@@ -72,7 +71,7 @@ func TestDriver(t *testing.T) {
 				d := drive(t, r)
 				defer d.Close()
 				for i, slot := range d.Slots() {
-					c := softuicc.Config{Applets: []softuicc.Applet{SessionApplet}}
+					c := SessionConfig()
 					if tc.atr != "" {
 						c.ATR = unhex(t, tc.atr)
 					}

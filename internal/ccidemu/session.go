@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/hex"
 	"fmt"
+	"time"
 
 	"bipd/softuicc"
 	"bipd/uicc"
@@ -29,9 +30,15 @@ var longEnvelope = func() []byte {
 	return append(b, bytes.Repeat([]byte{0x5A}, 255-len(b))...)
 }()
 
-// SessionApplet gives PlaySession commands of many lengths to fetch, so that answers fill packets exactly and
+// SessionConfig is that of a card for PlaySession. It waits for its applet for as long as it takes, so that its answers are
+// the same on a busy machine.
+func SessionConfig() softuicc.Config {
+	return softuicc.Config{Applets: []softuicc.Applet{sessionApplet}, ThinkTime: time.Minute}
+}
+
+// sessionApplet gives PlaySession commands of many lengths to fetch, so that answers fill packets exactly and
 // miss them by one.
-func SessionApplet(ctx context.Context, tk *softuicc.Toolkit) error {
+func sessionApplet(ctx context.Context, tk *softuicc.Toolkit) error {
 	for _, n := range []int{0, 1, 36, 37, 38, 100, 101, 102, 229, 240} { // MORE TIME with an object that no terminal knows
 		c := []byte{0xD0, 0x81, 0, 0x81, 3, 1, 2, 0, 0x82, 2, 0x81, 0x82, 0x7F, 0x81, byte(n)}
 		c = append(c, bytes.Repeat([]byte{byte(n)}, n)...)
@@ -43,7 +50,7 @@ func SessionApplet(ctx context.Context, tk *softuicc.Toolkit) error {
 	return nil
 }
 
-// PlaySession plays a session with a card that runs SessionApplet, and returns each command and answer as a line: the same
+// PlaySession plays a session with a card that is one of SessionConfig, and returns each command and answer as a line: the same
 // lines whatever the reader.
 func PlaySession(ctx context.Context, card uicc.Card) (lines []string, err error) {
 	ask := func(capdu []byte) (uicc.StatusWord, error) {

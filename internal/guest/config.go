@@ -26,7 +26,7 @@ type Config struct {
 	Debian []string
 	// Memory is the guest's, in MB; 0 means 512.
 	Memory int
-	// Timeout is how long the guest may live; 0 means 3 minutes.
+	// Timeout is how long the guest may live once it is ready; 0 means 3 minutes.
 	Timeout time.Duration
 }
 

@@ -12,6 +12,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 )
 
 // command runs a program and returns its output. An error has the end of what it printed.
@@ -25,6 +26,31 @@ func command(ctx context.Context, dir, name string, args ...string) ([]byte, err
 		return nil, fmt.Errorf("%s %s: %w: %s", name, strings.Join(args, " "), err, said[max(0, len(said)-600):])
 	}
 	return out.Bytes(), nil
+}
+
+// apt is what apt told this process: each question takes it a second, and its lists do not change meanwhile.
+var apt struct {
+	sync.Mutex
+	told map[string][]byte
+}
+
+// askApt is command for a question to apt.
+func askApt(ctx context.Context, name string, args ...string) ([]byte, error) {
+	apt.Lock()
+	defer apt.Unlock()
+	question := strings.Join(append([]string{name}, args...), " ")
+	if out, ok := apt.told[question]; ok {
+		return out, nil
+	}
+	out, err := command(ctx, "", name, args...)
+	if err != nil {
+		return nil, err
+	}
+	if apt.told == nil {
+		apt.told = make(map[string][]byte)
+	}
+	apt.told[question] = out
+	return out, nil
 }
 
 // deb is a package as the mirror has it now.
@@ -42,7 +68,7 @@ var debFile = regexp.MustCompile(`(?m)^'[^']*' (([^_\s]+)_([^_\s]+)_[^_\s]+\.deb
 
 // candidates asks apt for the versions of packages that it would install. It needs apt's lists, but no network.
 func candidates(ctx context.Context, names ...string) ([]deb, error) {
-	out, err := command(ctx, "", "apt-get", append([]string{"download", "--print-uris", "-q"}, names...)...)
+	out, err := askApt(ctx, "apt-get", append([]string{"download", "--print-uris", "-q"}, names...)...)
 	if err != nil {
 		return nil, &MissingError{"apt does not know the packages", err}
 	}
@@ -132,7 +158,7 @@ var notWanted = []string{"debconf", "cdebconf", "init-system-helpers", "readline
 // closure is the packages and all that they depend on.
 func closure(ctx context.Context, names []string) ([]string, error) {
 	args := []string{"depends", "--recurse", "--no-recommends", "--no-suggests", "--no-conflicts", "--no-breaks", "--no-replaces", "--no-enhances"}
-	out, err := command(ctx, "", "apt-cache", append(args, names...)...)
+	out, err := askApt(ctx, "apt-cache", append(args, names...)...)
 	if err != nil {
 		return nil, &MissingError{"apt does not know the packages", err}
 	}

@@ -20,7 +20,8 @@ const RequireEnv = "REQUIRE_GUEST"
 
 const (
 	preparation = 15 * time.Minute // the longest time for downloads and building, and for other guests to end
-	grace       = 20 * time.Second // for the guest's own limits to act before the host's
+	bootLimit   = 3 * time.Minute  // from QEMU's start to a guest that is ready, on a busy machine
+	grace       = 20 * time.Second // for a program to be killed; only then does the guest end by itself
 	farewell    = 15 * time.Second // for power off
 	tailLines   = 60               // of the console in an error
 )
@@ -112,8 +113,7 @@ func Boot(ctx context.Context, c Config) (g *Guest, err error) {
 		return g, err
 	}
 	free := time.Now()
-	g.deadline = free.Add(c.Timeout)
-	ctx, stop := context.WithDeadline(ctx, g.deadline)
+	ctx, stop := context.WithTimeout(ctx, bootLimit)
 	defer stop()
 	if g.qemu, err = startQEMU(ctx, g.kernel.vmlinux, initrd, dir, c); err != nil {
 		return g, err
@@ -124,6 +124,7 @@ func Boot(ctx context.Context, c Config) (g *Guest, err error) {
 		return g, err
 	}
 	err = g.awaitReady(ctx)
+	g.deadline = time.Now().Add(c.Timeout)
 	g.took = fmt.Sprintf("prepared in %.1fs, waited %.1fs for other guests, booted in %.1fs",
 		ready.Sub(begin).Seconds(), free.Sub(ready).Seconds(), time.Since(free).Seconds())
 	return g, err

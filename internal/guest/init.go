@@ -35,7 +35,6 @@ func serveAsInit() {
 		fmt.Println("guest:", err)
 		return
 	}
-	lifetime()
 	control, err := openControl()
 	if err != nil {
 		fmt.Println("guest:", err)
@@ -46,6 +45,7 @@ func serveAsInit() {
 		s.send(message{Fault: err.Error()})
 		return
 	}
+	lifetime()
 	if err := s.send(message{Ready: true}); err != nil {
 		fmt.Println("guest:", err)
 		return

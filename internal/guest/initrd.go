@@ -64,7 +64,7 @@ func (a *archive) root(cfg Config) {
 	a.text("etc/passwd", 0o644, []byte("root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/false\n"))
 	a.text("etc/group", 0o644, []byte("root:x:0:\nnogroup:x:65534:\n"))
 	a.text("etc/hosts", 0o644, []byte("127.0.0.1 localhost guest\n"))
-	a.text(timeoutPath, 0o644, fmt.Appendln(nil, int(cfg.Timeout.Seconds())))
+	a.text(timeoutPath, 0o644, fmt.Appendln(nil, int((cfg.Timeout+grace).Seconds())))
 }
 
 // append adds a whole archive.

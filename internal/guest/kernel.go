@@ -32,7 +32,7 @@ var leftOut = regexp.MustCompile(`/kernel/(sound|fs|drivers/(gpu|media|scsi|infi
 
 // kernel returns the present kernel, and downloads it if the cache does not have it.
 func (c cache) kernel(ctx context.Context) (*kernel, error) {
-	out, err := command(ctx, "", "apt-cache", "depends", "--important", kernelMeta)
+	out, err := askApt(ctx, "apt-cache", "depends", "--important", kernelMeta)
 	if err != nil {
 		return nil, &MissingError{"apt does not know " + kernelMeta, err}
 	}

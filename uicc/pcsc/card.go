@@ -85,7 +85,7 @@ func (c *card) take(ctx context.Context, cl *client) error {
 	return r.fail("connect to", con.RV)
 }
 
-// Transmit sends one APDU, under T=0 in the form of a TPDU, as PC/SC demands.
+// Transmit sends one APDU, under T=0 in the form of a TPDU, as PC/SC demands, under T=1 with the Le that brings the data.
 func (c *card) Transmit(ctx context.Context, capdu []byte) ([]byte, error) {
 	switch {
 	case c.client == nil:
@@ -97,10 +97,10 @@ func (c *card) Transmit(ctx context.Context, capdu []byte) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	if c.protocol == protocolT0 {
-		if capdu, err = cmd.TPDU(); err != nil {
-			return nil, err
-		}
+	if c.protocol != protocolT0 {
+		capdu = uicc.AppendLe(nil, capdu)
+	} else if capdu, err = cmd.TPDU(); err != nil {
+		return nil, err
 	}
 	rapdu, rv, err := c.client.transmit(ctx, c.handle, c.protocol, capdu)
 	if err != nil {

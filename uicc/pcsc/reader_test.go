@@ -162,9 +162,11 @@ func TestT1PassesAPDUs(t *testing.T) {
 	d.card = func(apdu []byte) ([]byte, Code) { seen = apdu; return hx("9000"), Success }
 	d.insert(atrT1)
 	c := connect(t, newReader(t, fakeName, Config{Socket: d.socket}))
-	for _, capdu := range []string{"00440000", "00A40004023F0000"} {
-		if _, err := c.Transmit(testContext(t), hx(capdu)); err != nil || !bytes.Equal(seen, hx(capdu)) {
-			t.Errorf("sent %X, want %s, %v", seen, capdu, err)
+	for capdu, want := range map[string]string{
+		"00440000": "00440000", "00A40004023F0000": "00A40004023F0000", "80C2000002D100": "80C2000002D10000",
+	} {
+		if _, err := c.Transmit(testContext(t), hx(capdu)); err != nil || !bytes.Equal(seen, hx(want)) {
+			t.Errorf("sent %X, want %s, %v", seen, want, err)
 		}
 	}
 }

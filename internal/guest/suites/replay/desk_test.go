@@ -68,7 +68,7 @@ func plug(t *testing.T, r *ccidemu.Reader) (a *ccidemu.Attachment) {
 // insert inserts a card that runs the session's applet.
 func insert(t *testing.T, r *ccidemu.Reader, slot int, k kind) *softuicc.Card {
 	t.Helper()
-	cfg := softuicc.Config{Applets: []softuicc.Applet{ccidemu.SessionApplet}}
+	cfg := ccidemu.SessionConfig()
 	if k.atr != "" {
 		cfg.ATR, _ = hex.DecodeString(k.atr)
 	}
@@ -137,7 +137,7 @@ func eventually(t *testing.T, what string, f func() error) {
 // oracle is what the card itself says in the session.
 func oracle(t *testing.T) []string {
 	t.Helper()
-	card, err := softuicc.New(softuicc.Config{Applets: []softuicc.Applet{ccidemu.SessionApplet}})
+	card, err := softuicc.New(ccidemu.SessionConfig())
 	if err != nil {
 		t.Fatal(err)
 	}

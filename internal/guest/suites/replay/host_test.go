@@ -17,7 +17,7 @@ const patience = 30 * time.Second
 // The readers need no host: they are emulated in the guest, by the test.
 func TestReaders(t *testing.T) {
 	g := guest.Start(t, guest.Config{Modules: []string{"vhci-hcd"}, Timeout: 10 * time.Minute})
-	for _, name := range []string{"Models", "SlotsAtOnce", "Time", "Faults", "Unplug", "PullCard"} {
+	for _, name := range []string{"Models", "SlotsAtOnce", "Time", "Faults", "LostAnswers", "Unplug", "PullCard"} {
 		t.Run(name, func(t *testing.T) { g.Run(t, "TestInside"+name) })
 	}
 }

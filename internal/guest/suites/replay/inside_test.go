@@ -109,7 +109,6 @@ func TestInsideFaults(t *testing.T) {
 	insert(t, r, 0, plain)
 	card := connect(t, drive(t), 0)
 	defer card.Close()
-	const xfrBlock = 0x6F
 	for name, faults := range map[string][]ccidemu.Fault{
 		"twice":        {{Kind: ccidemu.Twice}},
 		"foreign bSeq": {{Kind: ccidemu.ForeignSeq}},
@@ -117,6 +116,7 @@ func TestInsideFaults(t *testing.T) {
 		"stray":        {{Kind: ccidemu.StrayZLP}},
 		"trailing":     {{Kind: ccidemu.Trailing, Message: xfrBlock, N: 3}},
 		"split":        {{Kind: ccidemu.Split, Message: xfrBlock, N: 40}},
+		"no end":       {{Kind: ccidemu.NoZLP}},
 		"time":         {{Kind: ccidemu.Extend, Message: xfrBlock, N: 3}},
 		"all of them": {{Kind: ccidemu.Twice}, {Kind: ccidemu.ForeignSeq}, {Kind: ccidemu.StrayZLP},
 			{Kind: ccidemu.Extend, Message: xfrBlock, N: 1}},
@@ -124,6 +124,35 @@ func TestInsideFaults(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			r.SetFaults(faults...)
 			defer r.SetFaults()
+			if err := card.Reset(within(t), uicc.ColdReset); err != nil {
+				t.Fatal(err)
+			}
+			play(t, card, want)
+		})
+	}
+	clean(t, r)
+}
+
+// xfrBlock is bMessageType of the message that carries APDUs.
+const xfrBlock = 0x6F
+
+// A reader that loses the answer to one command: the driver says so, and after a reset of the card all is
+// in step again.
+func TestInsideLostAnswers(t *testing.T) {
+	want := oracle(t)
+	r, _ := attach(t, ccidemu.SCR3310())
+	insert(t, r, 0, plain)
+	card := connect(t, drive(t), 0)
+	defer card.Close()
+	for name, kind := range map[string]ccidemu.FaultKind{"stall": ccidemu.StallIn, "late": ccidemu.Late, "silent": ccidemu.Silent} {
+		t.Run(name, func(t *testing.T) {
+			r.SetFaults(ccidemu.Fault{Kind: kind, Message: xfrBlock, Nth: 5})
+			defer r.SetFaults()
+			if lines, err := ccidemu.PlaySession(within(t), card); err == nil {
+				t.Fatalf("nothing is lost: %q", lines)
+			} else if same(lines, want[:len(lines)]) != nil {
+				t.Error(same(lines, want))
+			}
 			if err := card.Reset(within(t), uicc.ColdReset); err != nil {
 				t.Fatal(err)
 			}

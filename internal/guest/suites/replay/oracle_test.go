@@ -88,16 +88,20 @@ func TestInsideOracle(t *testing.T) {
 			}
 			t.Run(m.Name+"/"+k.name, func(t *testing.T) {
 				r, _ := attach(t, m)
-				insert(t, r, 0, k)
+				for slot := range m.Slots {
+					insert(t, r, slot, k)
+				}
 				waitForNode(t)
 				startPcscd(t)
-				card, err := slotOf(t, 0).Connect(within(t))
-				if err != nil {
-					t.Fatal(err)
-				}
-				play(t, card, want)
-				if err := card.Close(); err != nil {
-					t.Error(err)
+				for slot := range m.Slots {
+					card, err := slotOf(t, slot).Connect(within(t))
+					if err != nil {
+						t.Fatal(err)
+					}
+					play(t, card, want)
+					if err := card.Close(); err != nil {
+						t.Error(err)
+					}
 				}
 				clean(t, r)
 			})
