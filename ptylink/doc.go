@@ -12,4 +12,11 @@
 // then DISC on DLCI 0, in both options, then CR; see closeDown): the AP once as it opens the line, the CP whenever AT gets no
 // answer. A multiplexer ends by it in order; an AT server or client drops the octets as a line that is no line. If that is
 // lost too, the keep-alive of either multiplexer ends it some seconds later.
+//
+// # Serial ports
+//
+// A line with a speed is a serial port: N1 and T1 fit the speed, each frame is a write that returns when little is left in the
+// kernel, and the CP asks for the payload check of package mux, since 27.010 has none for data: AT%MUXCHK=? must be
+// answered by "%MUXCHK: (0,1)", then AT%MUXCHK=1 holds for AT+CMUX on the next command line. An AP of another make leaves
+// the line without.
 package ptylink
