@@ -191,6 +191,9 @@ func (c *Client) Channels(ctx context.Context) (channels []Channel, err error) {
 func (c *Client) Events(ctx context.Context, ready func(), f func(trace.Event)) error {
 	resp, err := c.get(ctx, "events")
 	if err != nil {
+		if ctx.Err() != nil {
+			return nil
+		}
 		return err
 	}
 	defer resp.Body.Close()

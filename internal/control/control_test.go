@@ -81,6 +81,9 @@ func TestEvents(t *testing.T) {
 	if err != nil || len(got) != 2 || got[0].Step != "S401" || got[1].What != "two" || got[0].Source != "test" {
 		t.Errorf("events %+v, %v", got, err)
 	}
+	if err := c.Events(ctx, func() { t.Error("ready after the end") }, nil); err != nil {
+		t.Errorf("the end came before the first answer: %v", err)
+	}
 }
 
 func TestSocket(t *testing.T) {
