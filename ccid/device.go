@@ -154,6 +154,7 @@ func (d *Device) acquire(ctx context.Context, c chan struct{}) error {
 type pending struct {
 	active   bool
 	answered bool // in reply
+	removed  bool // an interrupt told meanwhile that the card is gone
 	typ      messageType
 	seq      byte
 	wait     time.Duration // before and besides time extensions
@@ -216,7 +217,8 @@ func (s *Slot) exchange(ctx context.Context, c *command, wait time.Duration) (an
 	if err == nil {
 		err = d.await(timed, s)
 	}
-	a, answered := d.collect(s)
+	a, p := d.collect(s)
+	answered := p.answered
 	s.patience.end()
 	switch {
 	case answered && !s.stuck, !sent && !s.stuck:
@@ -229,6 +231,9 @@ func (s *Slot) exchange(ctx context.Context, c *command, wait time.Duration) (an
 	}
 	if answered {
 		return a, nil
+	}
+	if p.removed && ctx.Err() == nil && timed.Err() != nil {
+		return answer{}, s.errRemoved(c.typ)
 	}
 	return answer{}, s.explain(ctx, c.typ, wait, timed, err)
 }

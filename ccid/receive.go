@@ -78,17 +78,17 @@ func (d *Device) expect(s *Slot, p pending) {
 	s.pending = p
 }
 
-// collect ends the wait for an answer and gives it, if it came.
-func (d *Device) collect(s *Slot) (a answer, ok bool) {
+// collect ends the wait for an answer. It gives the answer, if it came, and what became of the wait.
+func (d *Device) collect(s *Slot) (answer, pending) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	answered := s.pending.answered
+	p := s.pending
 	s.pending = pending{}
 	select {
 	case <-s.arrived:
 	default:
 	}
-	return s.reply, answered
+	return s.reply, p
 }
 
 // await returns when the answer of the slot's pending command has come (nil, as a rule), or cannot come any more.

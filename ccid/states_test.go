@@ -114,6 +114,37 @@ func TestWatch(t *testing.T) {
 	}
 }
 
+// A reader may tell by an interrupt that the card is gone, and leave the command under way without an answer.
+func TestRemovalWithoutAnswer(t *testing.T) {
+	noLeaks(t)
+	cfg := Config{timing: quick()}
+	cfg.timing.card = patient
+	r, d := emulated(t, ccidemu.PCTwin(), cfg)
+	settled(t, d)
+	insert(t, r, newCard(t, softuicc.Config{ATR: brief(t)}))
+	s := d.Slots()[0]
+	c := connect(t, s)
+	defer c.Close()
+	r.SetFaults(ccidemu.Fault{Kind: ccidemu.Silent, Message: xfr, Nth: 1})
+	failed := make(chan error, 1)
+	go func() {
+		_, err := c.Transmit(testContext(t), unhex(t, "00A4000C023F00"))
+		failed <- err
+	}()
+	for waiting := false; !waiting; time.Sleep(time.Millisecond) {
+		d.mu.Lock()
+		waiting = s.pending.active && s.pending.typ == typeXfrBlock
+		d.mu.Unlock()
+	}
+	r.Remove(0)
+	if err := <-failed; !errors.Is(err, uicc.ErrRemoved) {
+		t.Errorf("error %v, want that the card was removed", err)
+	}
+	if _, err := c.Transmit(testContext(t), unhex(t, "00A4000C023F00")); !errors.Is(err, uicc.ErrRemoved) {
+		t.Errorf("the next command: %v, want that the card was removed", err)
+	}
+}
+
 // A watch ends with its context.
 func TestWatchEnds(t *testing.T) {
 	noLeaks(t)

@@ -127,11 +127,12 @@ func (d *Device) refreshed() { d.since.Store(new(time.Now())) }
 
 func (d *Device) fresh() bool { return time.Since(*d.since.Load()) < d.cfg.timing.latch }
 
-// hurry shortens the wait for an answer from a card that is gone.
+// hurry shortens the wait for an answer from a card that is gone. Not every reader gives one then.
 func (s *Slot) hurry() {
 	s.dev.mu.Lock()
 	defer s.dev.mu.Unlock()
 	if s.pending.active {
+		s.pending.removed = true
 		s.patience.extend(s.dev.cfg.timing.removal)
 	}
 }
