@@ -152,7 +152,13 @@ func bulk(t *testing.T, m *mux.Mux, k *kernelMux, initiator bool, load traffic) 
 	var opening sync.WaitGroup
 	errs := make([]error, 20)
 	for n := 2; n <= 8; n++ {
-		opening.Go(func() { theirs[n], errs[n] = k.open(n) })
+		if initiator { // the kernel's end must be there first: an open during the peer's SABM can undo what that has done
+			theirs[n], errs[n] = k.open(n)
+		} else {
+			opening.Go(func() { theirs[n], errs[n] = k.open(n) })
+		}
+	}
+	for n := 2; n <= 8; n++ {
 		opening.Go(func() {
 			if initiator {
 				ours[n], errs[10+n] = m.Open(ctx, n)
