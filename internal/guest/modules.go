@@ -53,7 +53,7 @@ func parseModinfo(section []byte) moduleInfo {
 				}
 			}
 		case "alias":
-			if !strings.ContainsAny(value, "*?[:") {
+			if value != "" && !strings.ContainsAny(value, "*?[:") {
 				info.Aliases = append(info.Aliases, moduleName(value))
 			}
 		}

@@ -12,7 +12,7 @@ import (
 
 func TestParseModinfo(t *testing.T) {
 	got := parseModinfo([]byte("license=GPL\x00depends=usb-common,usbcore\x00softdep=pre: crc32c post: late\x00softdep=pre: a-b c" +
-		"\x00alias=crc32c\x00alias=pci:v*d*\x00alias=char-major-10\x00depends\x00\x00noise"))
+		"\x00alias=crc32c\x00alias=pci:v*d*\x00alias=char-major-10\x00alias\x00depends\x00\x00noise"))
 	want := moduleInfo{Depends: []string{"usb_common", "usbcore"}, Before: []string{"crc32c", "a_b", "c"}, Aliases: []string{"crc32c", "char_major_10"}}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("%+v, want %+v", got, want)
