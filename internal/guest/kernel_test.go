@@ -80,11 +80,11 @@ func TestRelocate(t *testing.T) {
 	if err := os.WriteFile(path, []byte("# usr\nKBUILD_OUTPUT = /usr/src/a\ninclude /usr/src/b/Makefile\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := relocate(path, "/work"); err != nil {
+	if err := relocate(path, "/tree"); err != nil {
 		t.Fatal(err)
 	}
 	got, err := os.ReadFile(path)
-	if want := "# usr\nKBUILD_OUTPUT = /work/usr/src/a\ninclude /work/usr/src/b/Makefile\n"; err != nil || string(got) != want {
+	if want := "# usr\nKBUILD_OUTPUT = /tree/usr/src/a\ninclude /tree/usr/src/b/Makefile\n"; err != nil || string(got) != want {
 		t.Errorf("%q, %v, want %q", got, err, want)
 	}
 }

@@ -152,7 +152,7 @@ func bulk(t *testing.T, m *mux.Mux, k *kernelMux, initiator bool, load traffic) 
 	var opening sync.WaitGroup
 	errs := make([]error, 20)
 	for n := 2; n <= 8; n++ {
-		if initiator { // the kernel's end must be there first: an open during the peer's SABM can undo what that has done
+		if initiator { // the kernel's end first: opened during our SABM it was seen to answer the first data with DM
 			theirs[n], errs[n] = k.open(n)
 		} else {
 			opening.Go(func() { theirs[n], errs[n] = k.open(n) })
