@@ -44,12 +44,7 @@ kills:
 # Runs every fuzz target for FUZZTIME.
 FUZZTIME ?= 60s
 fuzz:
-	@for p in $$($(GO) list ./...); do \
-		for f in $$($(GO) test -list '^Fuzz' $$p | grep '^Fuzz'); do \
-			echo "$$p $$f"; \
-			$(GO) test -run '^$$' -fuzz "^$$f$$" -fuzztime $(FUZZTIME) $$p > .fuzz.log 2>&1 || { cat .fuzz.log; rm -f .fuzz.log; exit 1; }; \
-		done; \
-	done; rm -f .fuzz.log
+	@GO='$(GO)' sh scripts/fuzz $(FUZZTIME)
 
 lint:
 	@test -z "$$(gofmt -l .)" || { gofmt -l . ; echo "gofmt would change these files"; exit 1; }
