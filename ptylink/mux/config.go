@@ -60,9 +60,10 @@ type Config struct {
 	MaxDLCI int
 	// WriteSize is how many octets are joined into one write to the line at most, and
 	// how many a DLC takes from Write ahead of the line; at least one frame of N1, and
-	// two for a DLC. Default 16384, good for a pty. On a UART take one frame, and a line
-	// whose Write waits until little is left in the kernel's queue: what lies there can
-	// no longer be overtaken by an AT command.
+	// two for a DLC. Default 4096, what the kernel gives of a pty at one read: more makes
+	// AT commands wait and nothing faster. On a UART take one frame, and a line whose
+	// Write waits until little is left in the kernel's queue: what lies there can no
+	// longer be overtaken by an AT command.
 	WriteSize int
 	// Log gets what a person needs to see; nil is silence.
 	Log *slog.Logger
@@ -96,7 +97,7 @@ func (c Config) withDefaults() Config {
 		c.MaxDLCI = highestDLCI
 	}
 	if c.WriteSize <= 0 {
-		c.WriteSize = 16384
+		c.WriteSize = 4096
 	}
 	c.WriteSize = max(c.WriteSize, c.N1+overhead)
 	if c.Log == nil {

@@ -47,7 +47,7 @@ const (
 
 // lingerTime bounds how long a closed DLC tries to send what it holds while nothing of it goes out; stoppedTime is the same
 // while the peer has stopped the DLC. That one is long, for a card may read slowly: with the 64 KiB that may lie before it at
-// the peer, one that takes 250 octets every 30 s lets the DLC go on every 100 minutes. What lingers is 16 KiB a DLC.
+// the peer, one that takes 250 octets every 30 s lets the DLC go on every 100 minutes. What lingers is 4 KiB a DLC.
 const (
 	lingerTime  = 5 * time.Second
 	stoppedTime = 3 * time.Hour
