@@ -1,7 +1,6 @@
 package ap
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -10,7 +9,6 @@ import (
 	"net"
 	"net/netip"
 	"os"
-	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -19,6 +17,7 @@ import (
 
 	"bipd/egress"
 	"bipd/internal/netbed"
+	"bipd/internal/testkit"
 	"bipd/ptylink"
 	"bipd/ptylink/at"
 	"bipd/ptylink/mux"
@@ -183,13 +182,13 @@ func webOpch(n int, addr net.Addr) string {
 type tester struct {
 	*AP
 	events *trace.Subscription
-	log    *lockedBuffer
+	log    *testkit.Log
 }
 
 // newAP makes one; change may be nil. The test fails when goroutines are left behind at its end.
 func newAP(t *testing.T, change func(*Config)) *tester {
 	t.Helper()
-	noLeaks(t)
+	testkit.NoLeaks(t)
 	policy, err := egress.New([]egress.Rule{{Action: "allow", Prefix: []string{"127.0.0.0/8", "::1"}}}, nil)
 	if err != nil {
 		t.Fatal(err)
@@ -199,7 +198,7 @@ func newAP(t *testing.T, change func(*Config)) *tester {
 		t.Fatal(err)
 	}
 	stream := &trace.Stream{Source: "apd"}
-	log := new(lockedBuffer)
+	log := new(testkit.Log)
 	cfg := Config{
 		Policy: policy, Profiles: profiles, Network: up{}, Linger: 200 * time.Millisecond, Trace: stream,
 		Log: slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug})),
@@ -233,35 +232,6 @@ func (tt *tester) steps(t *testing.T, channel int, last string) []trace.Event {
 			return got
 		}
 	}
-}
-
-type lockedBuffer struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (b *lockedBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.Write(p)
-}
-
-func (b *lockedBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.String()
-}
-
-// noLeaks fails the test when it leaves goroutines behind. It is called before anything is started.
-func noLeaks(t *testing.T) {
-	t.Helper()
-	before := runtime.NumGoroutine()
-	t.Cleanup(func() {
-		if !eventually(func() bool { return runtime.NumGoroutine() <= before }) {
-			buf := make([]byte, 1<<20)
-			t.Errorf("%d goroutines, %d before the test:\n%s", runtime.NumGoroutine(), before, buf[:runtime.Stack(buf, true)])
-		}
-	})
 }
 
 // eventually asks again and again for something that tells no event.

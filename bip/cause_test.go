@@ -18,6 +18,7 @@ import (
 	"bipd/cat"
 	"bipd/egress"
 	"bipd/internal/netbed"
+	"bipd/internal/testkit"
 	"bipd/trace"
 )
 
@@ -59,7 +60,7 @@ func (a *app) channelCommands(to cat.DeviceID, want ...byte) {
 
 func TestUnknownChannel(t *testing.T) {
 	srv := tcpServer(t, echo)
-	nobody := closedPort(t)
+	nobody := testkit.ClosedPort(t)
 	run(t, options{router: kernel(nil), applets: applets(func(a *app) {
 		for n := 1; n <= cat.MaxChannels; n++ {
 			a.channelCommands(cat.DeviceChannel(n), 0x3A, 0x03)
@@ -178,7 +179,7 @@ func TestTransportNotOffered(t *testing.T) {
 
 // TestConnectionFails has the three ways in which a far end cannot be reached told apart, whatever the mode of the link.
 func TestConnectionFails(t *testing.T) {
-	nobody, hole := closedPort(t), blackHole(t)
+	nobody, hole := testkit.ClosedPort(t), testkit.BlackHole(t)
 	nowhere := netip.MustParseAddrPort("192.0.2.1:443")
 	for _, tc := range []struct {
 		cause  bip.Cause

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"sync"
 	"testing"
 	"time"
 
@@ -146,7 +147,9 @@ func (f *failedWrites) Write(p []byte) (int, error) {
 // TestHalfClose has what was sent before the far end closed its direction reach it all the same.
 func TestHalfClose(t *testing.T) {
 	got := make(chan []byte, 1)
+	accepted := make(chan struct{}) // what the card has sent, by the gateway
 	srv := tcpServer(t, func(c *net.TCPConn) {
+		<-accepted
 		c.CloseWrite()
 		b, _ := io.ReadAll(c)
 		got <- b
@@ -156,7 +159,10 @@ func TestHalfClose(t *testing.T) {
 	run(t, options{router: gatedBearer(gate, conns), applets: applets(func(a *app) {
 		a.both()
 		id, _ := a.open(openBody("tcp", srv), 0)
+		halfClose := sync.OnceFunc(func() { close(accepted) })
+		defer halfClose()
 		a.send(id, ramp(0, 200)) // on demand: this connects, and then the gate holds it
+		halfClose()
 		if e := a.of(id); e.Status.Link == cat.LinkEstablished {
 			a.dropped(id)
 		}

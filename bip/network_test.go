@@ -2,15 +2,12 @@ package bip_test
 
 import (
 	"context"
-	"errors"
 	"io"
 	"net"
 	"net/netip"
 	"sync"
 	"testing"
 	"time"
-
-	"golang.org/x/sys/unix"
 
 	"bipd/bip"
 	"bipd/trace"
@@ -89,45 +86,6 @@ func udpServer(t testing.TB, serve func(datagram []byte) [][]byte) netip.AddrPor
 
 // echo sends back what it gets.
 func echo(c *net.TCPConn) { io.Copy(c, c) }
-
-// closedPort is a port of 127.0.0.1 at which nobody listens.
-func closedPort(t testing.TB) netip.AddrPort {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return addrPort(l.Addr())
-}
-
-// blackHole is a port that answers no connection: its listener's queue is full.
-func blackHole(t testing.TB) netip.AddrPort {
-	t.Helper()
-	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { unix.Close(fd) })
-	err = errors.Join(unix.Bind(fd, &unix.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}), unix.Listen(fd, 0))
-	if err != nil {
-		t.Fatal(err)
-	}
-	sa, err := unix.Getsockname(fd)
-	if err != nil {
-		t.Fatal(err)
-	}
-	hole := netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), uint16(sa.(*unix.SockaddrInet4).Port))
-	for range 8 {
-		c, err := net.DialTimeout("tcp", hole.String(), 100*time.Millisecond)
-		if err != nil {
-			return hole
-		}
-		t.Cleanup(func() { c.Close() })
-	}
-	t.Skip("this kernel takes connections beyond the listener's queue")
-	return hole
-}
 
 // bearer is a bearer whose connections a test makes, and a router that routes all to it.
 type bearer struct {

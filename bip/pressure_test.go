@@ -16,6 +16,7 @@ import (
 
 	"bipd/bip"
 	"bipd/cat"
+	"bipd/internal/testkit"
 	"bipd/softuicc"
 )
 
@@ -253,7 +254,7 @@ func fetchBlocks(conn net.Conn, size int, want [32]byte) error {
 // TestHangingConnect has a connection that does not come about hold up neither STATUS nor timers nor other channels.
 func TestHangingConnect(t *testing.T) {
 	srv := tcpServer(t, echo)
-	hole := blackHole(t)
+	hole := testkit.BlackHole(t)
 	polls := newStatusTap()
 	run(t, options{router: kernel(nil), taps: tapsOf(polls.tap), applets: applets(func(a *app) {
 		a.both()
@@ -293,7 +294,7 @@ func TestHangingOpen(t *testing.T) {
 		c.Write([]byte("meanwhile"))
 		io.Copy(io.Discard, c)
 	})
-	hole := blackHole(t)
+	hole := testkit.BlackHole(t)
 	polls, dialled := newStatusTap(), make(chan struct{}, 2)
 	router := &bearer{dial: func(ctx context.Context, r bip.Request) (net.Conn, error) {
 		if r.Remote == hole {

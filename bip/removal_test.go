@@ -12,6 +12,7 @@ import (
 
 	"bipd/bip"
 	"bipd/cat"
+	"bipd/internal/testkit"
 	"bipd/softuicc"
 	"bipd/uicc"
 )
@@ -158,7 +159,7 @@ func TestCardReset(t *testing.T) {
 
 // TestSessionCancelled ends the session while a connection is being made, in each mode.
 func TestSessionCancelled(t *testing.T) {
-	hole := blackHole(t)
+	hole := testkit.BlackHole(t)
 	for mode, qualifier := range modes {
 		t.Run(mode, func(t *testing.T) {
 			dialling := make(chan struct{})

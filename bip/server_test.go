@@ -11,6 +11,7 @@ import (
 
 	"bipd/bip"
 	"bipd/cat"
+	"bipd/internal/testkit"
 )
 
 var loopback = netip.MustParseAddr("127.0.0.1")
@@ -35,7 +36,7 @@ func (a *app) listens(id int) {
 }
 
 // freePort is a TCP port that nobody listens on.
-func freePort(t *testing.T) uint16 { return closedPort(t).Port() }
+func freePort(t *testing.T) uint16 { return testkit.ClosedPort(t).Port() }
 
 func dialPort(t *testing.T, port uint16) net.Conn {
 	t.Helper()

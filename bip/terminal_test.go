@@ -1,7 +1,6 @@
 package bip_test
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"io"
@@ -9,12 +8,12 @@ import (
 	"net"
 	"net/netip"
 	"runtime"
-	"sync"
 	"testing"
 	"time"
 
 	"bipd/bip"
 	"bipd/cat"
+	"bipd/internal/testkit"
 	"bipd/softuicc"
 	"bipd/trace"
 	"bipd/uicc"
@@ -29,7 +28,7 @@ type terminal struct {
 	card     *softuicc.Card
 	session  *cat.Session
 	gateway  *bip.Gateway
-	log      *logBuffer
+	log      *testkit.Log
 	cancel   context.CancelFunc
 	ended    chan error
 	before   int // goroutines
@@ -61,7 +60,7 @@ func run(t testing.TB, o options) *terminal {
 // start serves a card until end.
 func start(t testing.TB, o options) *terminal {
 	t.Helper()
-	term := &terminal{t: t, before: runtime.NumGoroutine(), log: &logBuffer{}, ended: make(chan error, 1), tolerate: o.tolerate}
+	term := &terminal{t: t, before: runtime.NumGoroutine(), log: &testkit.Log{}, ended: make(chan error, 1), tolerate: o.tolerate}
 	if o.poll == 0 {
 		o.poll = shortPoll
 	}
@@ -134,44 +133,15 @@ func (term *terminal) end(want error) {
 		}
 	}
 	if _, benchmark := t.(*testing.B); !benchmark { // which has servers of other measurements running
-		noLeak(t, term.before)
-	}
-}
-
-// noLeak waits a bounded time for the goroutines to be as few as before.
-func noLeak(t testing.TB, before int) {
-	t.Helper()
-	deadline := time.Now().Add(5 * time.Second)
-	for runtime.NumGoroutine() > before {
-		if time.Now().After(deadline) {
-			t.Errorf("%d goroutines, %d before:\n%s", runtime.NumGoroutine(), before, stacks())
-			return
+		if err := testkit.Goroutines(term.before); err != nil {
+			t.Error(err)
 		}
-		time.Sleep(2 * time.Millisecond)
 	}
 }
 
 func stacks() []byte {
 	buf := make([]byte, 1<<16)
 	return buf[:runtime.Stack(buf, true)]
-}
-
-// logBuffer keeps what was logged.
-type logBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *logBuffer) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *logBuffer) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
 }
 
 // kernel routes every channel through the host's stack.

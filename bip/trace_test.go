@@ -10,6 +10,7 @@ import (
 
 	"bipd/bip"
 	"bipd/cat"
+	"bipd/internal/testkit"
 	"bipd/trace"
 )
 
@@ -65,7 +66,7 @@ func TestStepsOfMethod1(t *testing.T) {
 // TestNoCredentials sends login and password in right and in broken commands: neither log nor trace shows them.
 func TestNoCredentials(t *testing.T) {
 	const login, password = "alice-login", "s3cret-word"
-	srv, nobody := tcpServer(t, echo), closedPort(t)
+	srv, nobody := tcpServer(t, echo), testkit.ClosedPort(t)
 	stream := &trace.Stream{}
 	sub := stream.Subscribe(1 << 12)
 	cfg := bip.Config{Trace: stream}

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"bipd/internal/ccidemu"
+	"bipd/internal/testkit"
 	"bipd/softuicc"
 	"bipd/uicc"
 )
@@ -130,7 +131,7 @@ func TestFaultsThatCost(t *testing.T) {
 			"unknown command": {ccidemu.Fault{Kind: ccidemu.Unsupported}, ErrNotSupported},
 		} {
 			t.Run(m.Name+"/"+name, func(t *testing.T) {
-				noLeaks(t)
+				testkit.NoLeaks(t)
 				r, d := emulated(t, m, Config{timing: quick()})
 				settled(t, d)
 				insert(t, r, newCard(t, softuicc.Config{ATR: brief(t)}))
@@ -261,7 +262,7 @@ func TestMuteCard(t *testing.T) {
 				continue // they do not differ in this
 			}
 			t.Run(fmt.Sprint(m.Name, ", reader waits ", waits), func(t *testing.T) {
-				noLeaks(t)
+				testkit.NoLeaks(t)
 				m.WaitingTime = waits
 				r, d := emulated(t, m, Config{timing: quick()})
 				card := newCard(t, softuicc.Config{ATR: brief(t)})
@@ -355,7 +356,7 @@ func TestContextEnds(t *testing.T) {
 	noAbort.NoAbort, noAbort.Name = true, "without abort"
 	for _, m := range []ccidemu.Model{ccidemu.PCTwin(), noAbort, ccidemu.MultiSlot(2), ccidemu.CardMan3121(), ccidemu.AU9540(), ccidemu.QEMU()} {
 		t.Run(m.Name, func(t *testing.T) {
-			noLeaks(t)
+			testkit.NoLeaks(t)
 			r, d := emulated(t, m, Config{})
 			card := newCard(t, softuicc.Config{ATR: brief(t)})
 			insert(t, r, card)

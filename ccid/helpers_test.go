@@ -3,7 +3,6 @@ package ccid
 import (
 	"context"
 	"encoding/hex"
-	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -40,22 +39,6 @@ func testContext(t testing.TB) context.Context {
 	ctx, cancel := context.WithTimeout(context.Background(), patient)
 	t.Cleanup(cancel)
 	return ctx
-}
-
-// noLeaks fails the test if goroutines are left over at its end. It must be called before what it looks after.
-func noLeaks(t testing.TB) {
-	t.Helper()
-	before := runtime.NumGoroutine()
-	t.Cleanup(func() {
-		end := time.Now().Add(patient)
-		for runtime.NumGoroutine() > before {
-			if time.Now().After(end) {
-				buf := make([]byte, 1<<20)
-				t.Fatalf("%d goroutines, %d before:\n%s", runtime.NumGoroutine(), before, buf[:runtime.Stack(buf, true)])
-			}
-			time.Sleep(time.Millisecond)
-		}
-	})
 }
 
 // emulated opens an emulated reader.

@@ -14,6 +14,7 @@ import (
 
 	"bipd/ccid/usbfs"
 	"bipd/internal/ccidemu"
+	"bipd/internal/testkit"
 	"bipd/softuicc"
 	"bipd/uicc"
 )
@@ -193,7 +194,7 @@ func expectEvents(t *testing.T, events <-chan SlotEvent, want ...string) {
 
 // Readers come and go, with their slots; a card in one of them is used through its selector.
 func TestHub(t *testing.T) {
-	noLeaks(t)
+	testkit.NoLeaks(t)
 	b := newFakeBus()
 	r1 := b.plug(t, "1-1", ccidemu.PCTwin())
 	h := runHub(t, b)
@@ -246,7 +247,7 @@ func TestHub(t *testing.T) {
 
 // A receiver that was slow still learns that a reader was unplugged in between, and that its slots are others.
 func TestHubReplugUnseen(t *testing.T) {
-	noLeaks(t)
+	testkit.NoLeaks(t)
 	b := newFakeBus()
 	b.plug(t, "1-1", ccidemu.PCTwin())
 	h := runHub(t, b)
@@ -269,7 +270,7 @@ func TestHubTriesAgain(t *testing.T) {
 		"no rights": fmt.Errorf("open: %w", fs.ErrPermission),
 	} {
 		t.Run(name, func(t *testing.T) {
-			noLeaks(t)
+			testkit.NoLeaks(t)
 			b := newFakeBus()
 			b.deny("1-1", err)
 			h := runHub(t, b)
@@ -297,7 +298,7 @@ func TestHubTriesAgain(t *testing.T) {
 
 // A reader that the driver cannot drive is listed and left alone.
 func TestHubCharacterLevel(t *testing.T) {
-	noLeaks(t)
+	testkit.NoLeaks(t)
 	b := newFakeBus()
 	h := runHub(t, b)
 	b.plug(t, "1-1", ccidemu.Characters())
@@ -313,7 +314,7 @@ func TestHubCharacterLevel(t *testing.T) {
 
 // A slot is found by every kind of selector; by one that fits several, in the first reader by path.
 func TestHubReader(t *testing.T) {
-	noLeaks(t)
+	testkit.NoLeaks(t)
 	b := newFakeBus()
 	b.plug(t, "1-3", ccidemu.PCTwin())
 	b.plug(t, "1-2", ccidemu.MultiSlot(3))
@@ -351,7 +352,7 @@ func TestHubReader(t *testing.T) {
 
 // One look lists everything and leaves every reader as it was.
 func TestListReaders(t *testing.T) {
-	noLeaks(t)
+	testkit.NoLeaks(t)
 	b := newFakeBus()
 	if list, err := ListReaders(testContext(t), Config{Bus: b}); err != nil || len(list) != 0 {
 		t.Errorf("without readers: %+v, %v", list, err)
@@ -394,7 +395,7 @@ func TestListReaders(t *testing.T) {
 
 // Readers are plugged and unplugged a hundred times, and nothing is left of them.
 func TestHubCycles(t *testing.T) {
-	noLeaks(t)
+	testkit.NoLeaks(t)
 	b := newFakeBus()
 	h := runHub(t, b)
 	events := slotsOf(t, h)

@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"bipd/internal/ccidemu"
+	"bipd/internal/testkit"
 	"bipd/softuicc"
 	"bipd/uicc"
 )
@@ -98,7 +99,7 @@ func TestSession(t *testing.T) {
 				continue // TestVoltage
 			}
 			t.Run(m.Name+"/"+name, func(t *testing.T) {
-				noLeaks(t)
+				testkit.NoLeaks(t)
 				r, d := emulated(t, m, Config{})
 				answer := bytes.Repeat([]byte{0xA5}, 250)
 				insert(t, r, newCard(t, softuicc.Config{ATR: atr(t, a), SMSPPAnswer: answer}))

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"bipd/internal/ccidemu"
+	"bipd/internal/testkit"
 	"bipd/softuicc"
 	"bipd/uicc"
 )
@@ -81,7 +82,7 @@ func watched() []ccidemu.Model {
 func TestWatch(t *testing.T) {
 	for _, m := range watched() {
 		t.Run(m.Name, func(t *testing.T) {
-			noLeaks(t)
+			testkit.NoLeaks(t)
 			r, d := emulated(t, m, Config{timing: quick()})
 			states := d.Slots()[0].Watch(context.Background())
 			if st := next(t, states); st != uicc.SlotEmpty {
@@ -116,7 +117,7 @@ func TestWatch(t *testing.T) {
 
 // A reader may tell by an interrupt that the card is gone, and leave the command under way without an answer.
 func TestRemovalWithoutAnswer(t *testing.T) {
-	noLeaks(t)
+	testkit.NoLeaks(t)
 	cfg := Config{timing: quick()}
 	cfg.timing.card = patient
 	r, d := emulated(t, ccidemu.PCTwin(), cfg)
@@ -147,7 +148,7 @@ func TestRemovalWithoutAnswer(t *testing.T) {
 
 // A watch ends with its context.
 func TestWatchEnds(t *testing.T) {
-	noLeaks(t)
+	testkit.NoLeaks(t)
 	_, d := emulated(t, ccidemu.PCTwin(), Config{})
 	ctx, cancel := context.WithCancel(context.Background())
 	states := d.Slots()[0].Watch(ctx)
@@ -162,7 +163,7 @@ func TestRemoval(t *testing.T) {
 	for _, m := range watched() {
 		for _, busy := range []bool{false, true} {
 			t.Run(fmt.Sprint(m.Name, ", in an APDU ", busy), func(t *testing.T) {
-				noLeaks(t)
+				testkit.NoLeaks(t)
 				r, d := emulated(t, m, Config{timing: quick()})
 				s := d.Slots()[0]
 				states := s.Watch(testContext(t))
@@ -281,7 +282,7 @@ func TestInUse(t *testing.T) {
 func TestUnplug(t *testing.T) {
 	for _, m := range []ccidemu.Model{ccidemu.PCTwin(), ccidemu.MultiSlot(2), ccidemu.CardMan3121()} {
 		t.Run(m.Name, func(t *testing.T) {
-			noLeaks(t)
+			testkit.NoLeaks(t)
 			r, d := emulated(t, m, Config{})
 			ended := make(chan error, len(d.Slots()))
 			for n, s := range d.Slots() {
@@ -322,7 +323,7 @@ func TestUnplug(t *testing.T) {
 
 // Close ends everything, also what waits.
 func TestDeviceClose(t *testing.T) {
-	noLeaks(t)
+	testkit.NoLeaks(t)
 	r, d := emulated(t, ccidemu.PCTwin(), Config{})
 	card := newCard(t, softuicc.Config{})
 	insert(t, r, card)
@@ -354,7 +355,7 @@ func TestDeviceClose(t *testing.T) {
 func TestSlotsInParallel(t *testing.T) {
 	for _, m := range []ccidemu.Model{ccidemu.MultiSlot(2), ccidemu.MultiSlot(5), ccidemu.AU9522()} {
 		t.Run(m.Name, func(t *testing.T) {
-			noLeaks(t)
+			testkit.NoLeaks(t)
 			r, d := emulated(t, m, Config{})
 			var work sync.WaitGroup
 			for n, s := range d.Slots() {
@@ -442,7 +443,7 @@ func TestSlotHangsAlone(t *testing.T) {
 
 // A thousand cards come and go, and nothing is left of them.
 func TestInsertRemoveCycles(t *testing.T) {
-	noLeaks(t)
+	testkit.NoLeaks(t)
 	r, d := emulated(t, ccidemu.SCR3310(), Config{})
 	s := d.Slots()[0]
 	ctx, cancel := context.WithCancel(context.Background())

@@ -8,32 +8,17 @@ import (
 	"net"
 	"net/netip"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"bipd/internal/testkit"
 	"bipd/ptylink/at"
 	"bipd/ptylink/mux"
 )
 
 const testTime = 30 * time.Second // longer than anything that works takes
-
-// checkGoroutines fails the test if it leaves goroutines behind.
-func checkGoroutines(t *testing.T) {
-	t.Helper()
-	before := runtime.NumGoroutine()
-	t.Cleanup(func() {
-		for end := time.Now().Add(5 * time.Second); runtime.NumGoroutine() > before; {
-			if time.Now().After(end) {
-				buf := make([]byte, 1<<20)
-				t.Fatalf("%d goroutines before, %d after:\n%s", before, runtime.NumGoroutine(), buf[:runtime.Stack(buf, true)])
-			}
-			time.Sleep(time.Millisecond)
-		}
-	})
-}
 
 type open func(context.Context) (io.ReadWriteCloser, error)
 
@@ -73,7 +58,7 @@ var lines = map[string]func(*testing.T) *ends{"pipe": pipeEnds, "pty": ptyEnds, 
 func eachLine(t *testing.T, test func(t *testing.T, e *ends)) {
 	for name, make := range lines {
 		t.Run(name, func(t *testing.T) {
-			checkGoroutines(t)
+			testkit.NoLeaks(t)
 			test(t, make(t))
 		})
 	}

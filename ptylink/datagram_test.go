@@ -9,10 +9,12 @@ import (
 	"os"
 	"testing"
 	"time"
+
+	"bipd/internal/testkit"
 )
 
 func TestDatagramConn(t *testing.T) {
-	checkGoroutines(t)
+	testkit.NoLeaks(t)
 	a, b := net.Pipe()
 	defer a.Close()
 	defer b.Close()
@@ -37,7 +39,7 @@ func TestDatagramConn(t *testing.T) {
 
 // Deadlines on both sides in the middle of a datagram lose and split nothing.
 func TestDatagramDeadlines(t *testing.T) {
-	checkGoroutines(t)
+	testkit.NoLeaks(t)
 	a, b := net.Pipe()
 	defer a.Close()
 	defer b.Close()

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"bipd/internal/testkit"
 	"bipd/ptylink/at"
 	"bipd/ptylink/mux"
 )
@@ -87,7 +88,7 @@ func TestHandlerEndsWithTheLine(t *testing.T) {
 
 // Channel gives each opening once, keeps waiting over a loss of the line, and knows only channels 1 to 7.
 func TestPeerChannel(t *testing.T) {
-	checkGoroutines(t)
+	testkit.NoLeaks(t)
 	e := pipeEnds(t)
 	a := startAP(t, PeerConfig{Open: e.ap.Open}, testHandlers())
 	for _, n := range []int{-1, 0, 8} {
@@ -146,7 +147,7 @@ func TestPeerHandlePanics(t *testing.T) {
 
 // An answer that is none of the command's is an error of its own, and the CP makes sure of the line before it goes on.
 func TestUnexpectedAnswers(t *testing.T) {
-	checkGoroutines(t)
+	testkit.NoLeaks(t)
 	e := pipeEnds(t)
 	answer := make(chan []string, 1)
 	h := map[string]at.HandlerFunc{}

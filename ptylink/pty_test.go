@@ -11,11 +11,13 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"bipd/internal/testkit"
 )
 
 func testPTY(t *testing.T, cfg PTYConfig) *PTY {
 	t.Helper()
-	checkGoroutines(t)
+	testkit.NoLeaks(t)
 	p, err := OpenPTY(cfg)
 	if err != nil {
 		t.Fatal(err)
@@ -66,7 +68,7 @@ func TestPTYLink(t *testing.T) {
 }
 
 func TestPTYRefuses(t *testing.T) {
-	checkGoroutines(t)
+	testkit.NoLeaks(t)
 	file := filepath.Join(t.TempDir(), "precious")
 	if err := os.WriteFile(file, []byte("data"), 0o600); err != nil {
 		t.Fatal(err)
@@ -233,7 +235,7 @@ func TestTTYFlushes(t *testing.T) {
 }
 
 func TestTTYRefuses(t *testing.T) {
-	checkGoroutines(t)
+	testkit.NoLeaks(t)
 	file := filepath.Join(t.TempDir(), "file")
 	if err := os.WriteFile(file, nil, 0o600); err != nil {
 		t.Fatal(err)

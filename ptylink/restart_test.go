@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"bipd/internal/testkit"
 	"bipd/ptylink/at"
 	"bipd/ptylink/mux"
 )
@@ -35,7 +36,7 @@ func TestAbsentAP(t *testing.T) {
 
 // A far end that answers garbage keeps the line down; once an AP is there it comes up.
 func TestGarbage(t *testing.T) {
-	checkGoroutines(t)
+	testkit.NoLeaks(t)
 	e := pipeEnds(t)
 	c := startCP(t, LinkConfig{Open: e.cp.Open})
 	l, err := e.ap.Open(t.Context())
@@ -150,7 +151,7 @@ func TestCPDies(t *testing.T) {
 
 // The AP dies while the CP is in multiplexer mode on a UART, without any keep-alive: what the next AP sends ends it.
 func TestAPDiesWithoutKeepAlive(t *testing.T) {
-	checkGoroutines(t)
+	testkit.NoLeaks(t)
 	e := uartEnds(t)
 	slow := fast
 	slow.KeepAlive = -1
@@ -201,7 +202,7 @@ func TestLineWithLeftovers(t *testing.T) {
 		"much noise":                     strings.Repeat("\xf9\xff\x00AT\x7e", 1000),
 	} {
 		t.Run(name, func(t *testing.T) {
-			checkGoroutines(t)
+			testkit.NoLeaks(t)
 			e := uartEnds(t)
 			a := startAP(t, PeerConfig{Open: e.ap.Open}, testHandlers())
 			l, err := e.cp.Open(t.Context())
@@ -226,7 +227,7 @@ func TestLineWithLeftovers(t *testing.T) {
 
 // A line in the advanced option, as the CP asks for it.
 func TestAdvancedOption(t *testing.T) {
-	checkGoroutines(t)
+	testkit.NoLeaks(t)
 	e := uartEnds(t)
 	cfg := fast
 	cfg.Advanced, cfg.KeepAlive = true, -1
@@ -243,7 +244,7 @@ func TestAdvancedOption(t *testing.T) {
 
 // What closes a multiplexer does so in both roles and options, and is no line to an AT server or client.
 func TestCloseDown(t *testing.T) {
-	checkGoroutines(t)
+	testkit.NoLeaks(t)
 	for _, role := range []mux.Role{mux.Initiator, mux.Responder} {
 		for _, advanced := range []bool{false, true} {
 			// The two ends, indexed by role, with a man between who speaks in the name of role.

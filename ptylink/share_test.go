@@ -6,6 +6,7 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"bipd/internal/testkit"
 	"bipd/ptylink/mux"
 )
 
@@ -25,7 +26,7 @@ func (l *countingLine) Write(p []byte) (int, error) {
 func TestPayloadShare(t *testing.T) {
 	const size = 1 << 20
 	for _, check := range []bool{false, true} {
-		checkGoroutines(t)
+		testkit.NoLeaks(t)
 		a, b := net.Pipe()
 		line := &countingLine{Conn: a}
 		cfg := paced(mux.Config{Check: check}, 115200)

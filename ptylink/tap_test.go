@@ -5,11 +5,13 @@ import (
 	"strings"
 	"sync"
 	"testing"
+
+	"bipd/internal/testkit"
 )
 
 // Passwords show in no tap and no log.
 func TestTapMasksPasswords(t *testing.T) {
-	checkGoroutines(t)
+	testkit.NoLeaks(t)
 	e := pipeEnds(t)
 	var mu sync.Mutex
 	var seen []string

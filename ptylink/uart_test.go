@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"bipd/internal/testkit"
 	"bipd/ptylink/at"
 	"bipd/ptylink/mux"
 )
@@ -54,7 +55,7 @@ func (n *noise) spoil(p []byte) []byte {
 // A UART that changes, loses and repeats octets: channels are torn, the line goes down and comes up again by itself, but
 // what is delivered is right. Once the noise is over the line carries everything.
 func TestNoisyUART(t *testing.T) {
-	checkGoroutines(t)
+	testkit.NoLeaks(t)
 	line := &noise{r: rand.New(rand.NewPCG(1, 2))}
 	e := uartEndsWith(t, line.spoil)
 	a := startAP(t, PeerConfig{Open: e.ap.Open}, testHandlers())
@@ -146,7 +147,7 @@ func TestCheckIsAsked(t *testing.T) {
 		asked bool
 	}{{CheckUART, "uart", true}, {CheckUART, "pty", false}, {CheckOn, "pty", true}, {CheckOff, "uart", false}} {
 		t.Run(fmt.Sprint(c.line, c.mode), func(t *testing.T) {
-			checkGoroutines(t)
+			testkit.NoLeaks(t)
 			e := lines[c.line](t)
 			var mu sync.Mutex
 			asked := false
@@ -183,7 +184,7 @@ func TestCheckHoldsForTheNextLine(t *testing.T) {
 		"AT%MUXCHK=1\rAT+CMUX=9\rAT+CMUX=0,0,\r": false,
 	} {
 		t.Run(script, func(t *testing.T) {
-			checkGoroutines(t)
+			testkit.NoLeaks(t)
 			near, far := net.Pipe()
 			defer near.Close()
 			a := NewPeer(PeerConfig{})
@@ -213,7 +214,7 @@ func TestCheckRefused(t *testing.T) {
 }
 
 func checkForeignAP(t *testing.T, yes bool) {
-	checkGoroutines(t)
+	testkit.NoLeaks(t)
 	e := uartEnds(t)
 	l, err := e.ap.Open(t.Context())
 	if err != nil {
@@ -268,7 +269,7 @@ func checkForeignAP(t *testing.T, yes bool) {
 // A line on which nothing moves any more, though both ends live: both notice, channels end, and when it moves again the line
 // comes back.
 func TestFrozenUART(t *testing.T) {
-	checkGoroutines(t)
+	testkit.NoLeaks(t)
 	var gate sync.RWMutex
 	e := uartEndsWith(t, func(p []byte) []byte {
 		gate.RLock()

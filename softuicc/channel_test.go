@@ -9,11 +9,12 @@ import (
 	"testing"
 
 	"bipd/cat"
+	"bipd/internal/testkit"
 )
 
 // TestChannelCommands goes through the calls that are one command each: the bytes they send and what they return.
 func TestChannelCommands(t *testing.T) {
-	noLeaks(t)
+	testkit.NoLeaks(t)
 	var got []string
 	note := func(format string, args ...any) { got = append(got, fmt.Sprintf(format, args...)) }
 	p := make([]byte, 200)
@@ -79,7 +80,7 @@ func TestChannelCommands(t *testing.T) {
 
 // TestBrokenResponses gives the calls answers that they cannot use: each is an error, and the card goes on.
 func TestBrokenResponses(t *testing.T) {
-	noLeaks(t)
+	testkit.NoLeaks(t)
 	var errs []error
 	note := func(err error) { errs = append(errs, err) }
 	c := newCard(t, Config{Applets: []Applet{func(ctx context.Context, tk *Toolkit) error {

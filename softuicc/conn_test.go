@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"bipd/cat"
+	"bipd/internal/testkit"
 )
 
 var (
@@ -81,7 +82,7 @@ func tcp(q byte) DialParams {
 }
 
 func TestHTTP(t *testing.T) {
-	noLeaks(t)
+	testkit.NoLeaks(t)
 	file := random(200_000)
 	handler := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body, _ := io.ReadAll(r.Body)
@@ -124,7 +125,7 @@ func TestHTTP(t *testing.T) {
 
 // TestTLSConn drives crypto/tls itself over a channel, and ends with the server's close.
 func TestTLSConn(t *testing.T) {
-	noLeaks(t)
+	testkit.NoLeaks(t)
 	srv := httptest.NewUnstartedServer(nil)
 	srv.StartTLS()
 	config := srv.TLS.Clone()
@@ -156,7 +157,7 @@ func TestTLSConn(t *testing.T) {
 // TestOneCommandPerBlock holds the toolkit to one RECEIVE DATA for each 237 octets, for what is there as real cards do, and
 // to EOF after the last octet.
 func TestOneCommandPerBlock(t *testing.T) {
-	noLeaks(t)
+	testkit.NoLeaks(t)
 	file := random(10*maxReceive + 5)
 	c := newCard(t, Config{Applets: []Applet{func(ctx context.Context, tk *Toolkit) error {
 		conn, err := tk.Dial(ctx, tcp(cat.OpenImmediate))
@@ -201,7 +202,7 @@ func TestOneCommandPerBlock(t *testing.T) {
 }
 
 func TestUDP(t *testing.T) {
-	noLeaks(t)
+	testkit.NoLeaks(t)
 	pc, err := net.ListenPacket("udp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -257,7 +258,7 @@ func TestUDP(t *testing.T) {
 
 // TestModes opens in each mode and echoes over seven channels at once; the eighth is refused.
 func TestModes(t *testing.T) {
-	noLeaks(t)
+	testkit.NoLeaks(t)
 	for name, q := range map[string]byte{"immediate": 1, "background": 5, "on demand": 0} {
 		t.Run(name, func(t *testing.T) {
 			runBIP(t, serving(func(c net.Conn) { io.Copy(c, c) }), func(ctx context.Context, tk *Toolkit) error {
@@ -293,7 +294,7 @@ func TestModes(t *testing.T) {
 }
 
 func TestDialRefused(t *testing.T) {
-	noLeaks(t)
+	testkit.NoLeaks(t)
 	refuse := func(_, _ string) (net.Conn, error) { return nil, errors.New("refused") }
 	for name, q := range map[string]byte{"immediate": 1, "background": 5} {
 		t.Run(name, func(t *testing.T) {

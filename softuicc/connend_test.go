@@ -13,10 +13,11 @@ import (
 	"time"
 
 	"bipd/cat"
+	"bipd/internal/testkit"
 )
 
 func TestDeadlinesAndClose(t *testing.T) {
-	noLeaks(t)
+	testkit.NoLeaks(t)
 	runBIP(t, serving(func(c net.Conn) { io.Copy(c, c) }), func(ctx context.Context, tk *Toolkit) error {
 		conn, err := tk.Dial(ctx, tcp(cat.OpenImmediate))
 		if err != nil {
@@ -65,7 +66,7 @@ func TestDeadlinesAndClose(t *testing.T) {
 
 // TestRxBound has a far end that sends more than the connection keeps, before anybody reads.
 func TestRxBound(t *testing.T) {
-	noLeaks(t)
+	testkit.NoLeaks(t)
 	file := random(3 * rxLimit)
 	c := newCard(t, Config{})
 	full := make(chan struct{})
@@ -115,7 +116,7 @@ func TestRxBound(t *testing.T) {
 }
 
 func TestResetEndsConnections(t *testing.T) {
-	noLeaks(t)
+	testkit.NoLeaks(t)
 	reading := make(chan struct{})
 	result := make(chan error, 1)
 	c := newCard(t, Config{Applets: []Applet{func(ctx context.Context, tk *Toolkit) error {
@@ -145,7 +146,7 @@ func TestResetEndsConnections(t *testing.T) {
 
 // TestReconnect has the terminal tell of a link that dropped and came again.
 func TestReconnect(t *testing.T) {
-	noLeaks(t)
+	testkit.NoLeaks(t)
 	c := newCard(t, Config{Applets: []Applet{func(ctx context.Context, tk *Toolkit) error {
 		conn, err := tk.Dial(ctx, tcp(cat.OpenImmediate|cat.OpenAutoReconnect))
 		if err != nil {

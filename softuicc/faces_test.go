@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"bipd/internal/testkit"
 	"bipd/uicc"
 	"bipd/uicc/vpcd"
 )
@@ -37,7 +38,7 @@ func outcome(result <-chan error) error {
 }
 
 func TestReader(t *testing.T) {
-	noLeaks(t)
+	testkit.NoLeaks(t)
 	r := NewReader("slot 0")
 	c := newCard(t, Config{})
 	ctx, cancel := context.WithCancel(context.Background())
@@ -124,7 +125,7 @@ func TestReader(t *testing.T) {
 }
 
 func TestWatchEnds(t *testing.T) {
-	noLeaks(t)
+	testkit.NoLeaks(t)
 	ctx, cancel := context.WithCancel(context.Background())
 	states := NewReader("").Watch(ctx)
 	cancel()
@@ -133,7 +134,7 @@ func TestWatchEnds(t *testing.T) {
 }
 
 func TestQuirks(t *testing.T) {
-	noLeaks(t)
+	testkit.NoLeaks(t)
 	c := newCard(t, Config{})
 	e := newTerminal(t, c)
 	e.profile()
@@ -181,7 +182,7 @@ func TestQuirks(t *testing.T) {
 
 // TestHeldAnswerEnds interrupts an APDU that is held for a thinking applet.
 func TestHeldAnswerEnds(t *testing.T) {
-	noLeaks(t)
+	testkit.NoLeaks(t)
 	for name, end := range map[string]struct {
 		act  func(*Card, context.CancelFunc)
 		want error
@@ -240,7 +241,7 @@ func (p vpcdPeer) ask(payload ...byte) []byte {
 }
 
 func TestVPCD(t *testing.T) {
-	noLeaks(t)
+	testkit.NoLeaks(t)
 	serve := func(c *Card) (vpcdPeer, context.CancelFunc, <-chan error) {
 		ctx, cancel := context.WithCancel(context.Background())
 		near, far := net.Pipe()
@@ -297,7 +298,7 @@ func TestVPCD(t *testing.T) {
 
 // TestVPCDReader joins the card's end of the protocol with the reader's, which was written apart from it.
 func TestVPCDReader(t *testing.T) {
-	noLeaks(t)
+	testkit.NoLeaks(t)
 	socket := filepath.Join(t.TempDir(), "vpcd")
 	r, err := vpcd.Listen(vpcd.Config{Listen: "unix:" + socket})
 	if err != nil {
@@ -343,7 +344,7 @@ func TestVPCDReader(t *testing.T) {
 // TestVPCDAcknowledges plays a reader that sends length and payload apart, as vpcd does, over a TCP connection that holds
 // the second back until the first is acknowledged: a card that acknowledges late costs 40 ms an APDU.
 func TestVPCDAcknowledges(t *testing.T) {
-	noLeaks(t)
+	testkit.NoLeaks(t)
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)

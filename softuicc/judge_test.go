@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+
+	"bipd/internal/testkit"
 )
 
 // pc spells a proactive command with number 01.
@@ -72,7 +74,7 @@ type scene struct {
 }
 
 func (s scene) play(t *testing.T) {
-	noLeaks(t)
+	testkit.NoLeaks(t)
 	c := newCard(t, Config{Applets: []Applet{func(ctx context.Context, tk *Toolkit) error {
 		for _, m := range s.commands {
 			if _, err := tk.DoRaw(ctx, unhex(t, m)); err != nil {

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"bipd/internal/testkit"
 	"bipd/uicc"
 )
 
@@ -72,7 +73,7 @@ func TestT0ProcedureBytes(t *testing.T) {
 		"6Cxx": {T0Config{}, [][2]string{{"80F2000001", "6C1F"}, {"80F200001F", "F2" + "621D8202782183023F00A5038001718A01058B032F0601C606900100830101" + "9000"}}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			noLeaks(t)
+			testkit.NoLeaks(t)
 			w := newWire(t, newCard(t, Config{}), tc.cfg)
 			for _, step := range tc.script {
 				want(t, step[0], w.ask(step[0]), step[1])
@@ -159,7 +160,7 @@ func TestPPS(t *testing.T) {
 }
 
 func TestT0Thinks(t *testing.T) {
-	noLeaks(t)
+	testkit.NoLeaks(t)
 	c := newCard(t, Config{})
 	c.SetQuirks(Quirks{Fault: func([]byte) Fault { return Stuck }})
 	w := newWire(t, c, T0Config{NullEvery: time.Millisecond})

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"bipd/internal/testkit"
 	"bipd/uicc"
 )
 
@@ -209,7 +210,7 @@ func TestT1(t *testing.T) {
 		}, 6},
 	} {
 		t.Run(name, func(t *testing.T) {
-			noLeaks(t)
+			testkit.NoLeaks(t)
 			b := newBlocks(t, Config{ATR: tc.atr}, tc.cfg)
 			b.script(tc.script...)
 			b.breaches(tc.breaches)
@@ -234,7 +235,7 @@ func TestCRC(t *testing.T) {
 }
 
 func TestT1Thinks(t *testing.T) {
-	noLeaks(t)
+	testkit.NoLeaks(t)
 	b := newBlocks(t, Config{}, T1Config{WTXEvery: time.Millisecond})
 	b.c.SetQuirks(Quirks{Fault: func([]byte) Fault { return Stuck }})
 	b.script("00 00 .. 80F2000C", "00 C3 01 01", "00 E3 01 01", "00 C3 01 01")

@@ -5,7 +5,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -146,22 +145,6 @@ func ended(t testing.TB, c *Card) {
 	if err := c.Wait(ctx); err != nil {
 		t.Fatalf("applets: %v", err)
 	}
-}
-
-// noLeaks wants as many goroutines at the end of the test as there are now.
-func noLeaks(t testing.TB) {
-	t.Helper()
-	before := runtime.NumGoroutine()
-	t.Cleanup(func() {
-		after := 0
-		for end := time.Now().Add(wait); time.Now().Before(end); time.Sleep(time.Millisecond) {
-			if after = runtime.NumGoroutine(); after <= before {
-				return
-			}
-		}
-		buf := make([]byte, 1<<16)
-		t.Errorf("%d goroutines, %d before:\n%s", after, before, buf[:runtime.Stack(buf, true)])
-	})
 }
 
 // onlyReset makes the end of an applet by reset no failure.

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"bipd/cat"
+	"bipd/internal/testkit"
 	"bipd/uicc"
 )
 
@@ -21,7 +22,7 @@ func moreTime(number byte) []byte {
 }
 
 func TestProactiveSession(t *testing.T) {
-	noLeaks(t)
+	testkit.NoLeaks(t)
 	var answers []string
 	c := newCard(t, Config{Applets: []Applet{func(ctx context.Context, tk *Toolkit) error {
 		if !tk.Profile().Supports(cat.TypeOpenChannel) || tk.Profile().Channels() != 7 || tk.Profile().Supports(cat.TypeDisplayText) {
@@ -67,7 +68,7 @@ func TestProactiveSession(t *testing.T) {
 }
 
 func TestAppletsTakeTurns(t *testing.T) {
-	noLeaks(t)
+	testkit.NoLeaks(t)
 	const each = 4
 	applet := func(base byte) Applet {
 		return func(ctx context.Context, tk *Toolkit) error {
@@ -116,7 +117,7 @@ func allQueued(t *testing.T, c *Card) {
 }
 
 func TestThinkTime(t *testing.T) {
-	noLeaks(t)
+	testkit.NoLeaks(t)
 	release := make(chan struct{})
 	const think = 30 * time.Millisecond
 	c := newCard(t, Config{ThinkTime: think, Applets: []Applet{
@@ -146,7 +147,7 @@ func TestThinkTime(t *testing.T) {
 }
 
 func TestWaitingAppletsCostNothing(t *testing.T) {
-	noLeaks(t)
+	testkit.NoLeaks(t)
 	c := newCard(t, Config{ThinkTime: wait, Applets: []Applet{
 		func(ctx context.Context, tk *Toolkit) error {
 			_, err := tk.Wait(ctx, OfCode(cat.EventLocationStatus))
@@ -163,7 +164,7 @@ func TestWaitingAppletsCostNothing(t *testing.T) {
 }
 
 func TestEvents(t *testing.T) {
-	noLeaks(t)
+	testkit.NoLeaks(t)
 	got := make(chan string, 10)
 	watch := func(name string, codes ...cat.EventCode) Applet {
 		return func(ctx context.Context, tk *Toolkit) error {
@@ -238,7 +239,7 @@ func TestEvents(t *testing.T) {
 }
 
 func TestResetEndsApplets(t *testing.T) {
-	noLeaks(t)
+	testkit.NoLeaks(t)
 	results := make(chan error, 2)
 	c := newCard(t, Config{Applets: []Applet{func(ctx context.Context, tk *Toolkit) error {
 		_, err := tk.DoRaw(ctx, moreTime(1))
@@ -266,7 +267,7 @@ func TestResetEndsApplets(t *testing.T) {
 }
 
 func TestWithdraw(t *testing.T) {
-	noLeaks(t)
+	testkit.NoLeaks(t)
 	c := newCard(t, Config{Applets: []Applet{
 		func(ctx context.Context, tk *Toolkit) error {
 			if _, err := tk.DoRaw(ctx, make([]byte, 256)); err == nil {
@@ -332,7 +333,7 @@ func TestMalformedCommandsReachTheTerminal(t *testing.T) {
 
 // TestRawEventList has an applet that spells its own SET UP EVENT LIST get its events, and lose them with the next list.
 func TestRawEventList(t *testing.T) {
-	noLeaks(t)
+	testkit.NoLeaks(t)
 	c := newCard(t, Config{Applets: []Applet{func(ctx context.Context, tk *Toolkit) error {
 		if _, err := tk.DoRaw(ctx, unhex(t, evl)); err != nil {
 			return err
@@ -365,7 +366,7 @@ func TestRawEventList(t *testing.T) {
 
 // TestEventsAreBounded has an applet that never looks at its events.
 func TestEventsAreBounded(t *testing.T) {
-	noLeaks(t)
+	testkit.NoLeaks(t)
 	done := make(chan struct{})
 	c := newCard(t, Config{ThinkTime: time.Nanosecond, Applets: []Applet{func(ctx context.Context, tk *Toolkit) error {
 		<-done
@@ -387,7 +388,7 @@ func TestEventsAreBounded(t *testing.T) {
 
 // TestGSM runs the toolkit of a GSM SIM: class A0 alone, 9Fxx for response data.
 func TestGSM(t *testing.T) {
-	noLeaks(t)
+	testkit.NoLeaks(t)
 	c := newCard(t, Config{GSM: true, SMSPPAnswer: []byte{7}, Applets: []Applet{func(ctx context.Context, tk *Toolkit) error {
 		_, err := tk.DoRaw(ctx, moreTime(1))
 		return err

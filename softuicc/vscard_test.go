@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"bipd/internal/testkit"
 	"bipd/uicc"
 )
 
@@ -69,7 +70,7 @@ func vsServe(t *testing.T, v *VSCard) (vsPeer, context.CancelFunc, <-chan error)
 }
 
 func TestVSCard(t *testing.T) {
-	noLeaks(t)
+	testkit.NoLeaks(t)
 	v := NewVSCard()
 	p, cancel, result := vsServe(t, v)
 	p.greeting()
@@ -88,8 +89,10 @@ func TestVSCard(t *testing.T) {
 	p.want(vsAPDU, 0, "611F")
 
 	// A card that leaves in the middle of an APDU, and another one.
-	c.SetQuirks(Quirks{Fault: func([]byte) Fault { return Stuck }})
+	working := make(chan bool, 1)
+	c.SetQuirks(Quirks{Fault: func([]byte) Fault { working <- true; return Stuck }})
 	p.send(vsAPDU, 0, 0x80, 0xF2, 0, 0x0C, 0)
+	<-working
 	v.Remove()
 	p.want(vsCardRemove, 0, "")
 	if err := v.Insert(newCard(t, Config{})); err != nil {
@@ -126,7 +129,7 @@ func TestVSCard(t *testing.T) {
 }
 
 func TestVSCardFaults(t *testing.T) {
-	noLeaks(t)
+	testkit.NoLeaks(t)
 	for name, bad := range map[string]func(p vsPeer){
 		"error":     func(p vsPeer) { p.send(vsError, 0, 0, 0, 0, 3) },
 		"magic":     func(p vsPeer) { p.send(vsInit, 0, 1, 2, 3, 4) },
@@ -154,7 +157,7 @@ func TestVSCardFaults(t *testing.T) {
 }
 
 func TestServeVSCard(t *testing.T) {
-	noLeaks(t)
+	testkit.NoLeaks(t)
 	near, far := net.Pipe()
 	defer near.Close()
 	c := newCard(t, Config{})

@@ -3,26 +3,13 @@ package trace
 import (
 	"bytes"
 	"log/slog"
-	"runtime"
 	"strings"
 	"sync"
 	"testing"
 	"time"
-)
 
-// noLeak fails the test when it leaves goroutines behind.
-func noLeak(t *testing.T) {
-	before := runtime.NumGoroutine()
-	t.Cleanup(func() {
-		for range 200 {
-			if runtime.NumGoroutine() <= before {
-				return
-			}
-			time.Sleep(5 * time.Millisecond)
-		}
-		t.Errorf("%d goroutines, %d before", runtime.NumGoroutine(), before)
-	})
-}
+	"bipd/internal/testkit"
+)
 
 func TestNilStreamTakesEvents(t *testing.T) {
 	var s *Stream
@@ -89,7 +76,7 @@ func TestEmitNeverBlocks(t *testing.T) {
 
 // Emitters, subscribers and Close at the same time: nothing is lost without being counted. Run it with -race.
 func TestStreamConcurrent(t *testing.T) {
-	noLeak(t)
+	testkit.NoLeaks(t)
 	const emitters, each = 4, 500
 	var s Stream
 	kept := s.Subscribe(emitters * each / 2)
@@ -129,7 +116,7 @@ func TestStreamConcurrent(t *testing.T) {
 }
 
 func TestRecorder(t *testing.T) {
-	noLeak(t)
+	testkit.NoLeaks(t)
 	var s Stream
 	r := Record(&s, 3)
 	for i := range 5 {
@@ -149,7 +136,7 @@ func TestRecorder(t *testing.T) {
 }
 
 func TestLogTo(t *testing.T) {
-	noLeak(t)
+	testkit.NoLeaks(t)
 	var out bytes.Buffer
 	log := slog.New(slog.NewTextHandler(&out, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	s := &Stream{Source: "bipd"}
@@ -194,7 +181,7 @@ func (g *gate) Write(p []byte) (int, error) {
 }
 
 func TestLogToReportsDrops(t *testing.T) {
-	noLeak(t)
+	testkit.NoLeaks(t)
 	g := &gate{entered: make(chan struct{}), open: make(chan struct{})}
 	var s Stream
 	stop := LogTo(&s, slog.New(slog.NewTextHandler(g, &slog.HandlerOptions{Level: slog.LevelDebug})))

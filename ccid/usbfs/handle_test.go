@@ -10,12 +10,15 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+
+	"bipd/internal/testkit"
 )
 
 // newHandle gives a handle to QEMU's reader over a fake kernel. Its node is a pipe, which knows no ioctl.
 func newHandle(t *testing.T) (*Handle, *fakeKernel) {
 	t.Helper()
-	noLeaks(t)
+	testkit.NoLeaks(t)
+	testkit.NoOpenFiles(t)
 	k := newFake(t)
 	in := wantQEMU()
 	h := &Handle{
@@ -400,7 +403,8 @@ func check(t *testing.T, r result, buf []byte) {
 
 // A node's reaper ends when the node is closed, and not before.
 func TestNodeClose(t *testing.T) {
-	noLeaks(t)
+	testkit.NoLeaks(t)
+	testkit.NoOpenFiles(t)
 	n := pipeNode(t)
 	h := &Handle{node: n, transfers: newTransfers(n)}
 	if n.gone(0) {

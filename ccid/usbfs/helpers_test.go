@@ -3,8 +3,6 @@ package usbfs
 import (
 	"context"
 	"encoding/hex"
-	"os"
-	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -20,33 +18,6 @@ func hx(s string) []byte {
 		panic(err)
 	}
 	return b
-}
-
-// noLeaks fails the test where goroutines or open files are left at its end.
-func noLeaks(t *testing.T) {
-	t.Helper()
-	files := func() int {
-		entries, err := os.ReadDir("/proc/self/fd")
-		if err != nil {
-			t.Fatal(err)
-		}
-		return len(entries)
-	}
-	if r, w, err := os.Pipe(); err == nil { // the runtime's poller has files of its own, from its first use on
-		r.Close()
-		w.Close()
-	}
-	routines, open := runtime.NumGoroutine(), files()
-	t.Cleanup(func() {
-		for end := time.Now().Add(patience); runtime.NumGoroutine() > routines || files() > open; time.Sleep(time.Millisecond) {
-			if time.Now().After(end) {
-				buf := make([]byte, 1<<16)
-				t.Errorf("%d open files before, %d now; %d goroutines before, now\n%s", open, files(), routines,
-					buf[:runtime.Stack(buf, true)])
-				return
-			}
-		}
-	})
 }
 
 func testContext(t *testing.T) context.Context {

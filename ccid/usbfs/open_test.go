@@ -9,6 +9,8 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+
+	"bipd/internal/testkit"
 )
 
 // plug adds QEMU's reader with a node, which is an ordinary file.
@@ -72,7 +74,8 @@ func TestHolders(t *testing.T) {
 }
 
 func TestOpenErrors(t *testing.T) {
-	noLeaks(t)
+	testkit.NoLeaks(t)
+	testkit.NoOpenFiles(t)
 	f := newTree(t)
 	d := f.plug()
 	if _, err := f.Open(d, 1); err == nil || !strings.Contains(err.Error(), "no interface 1") {
@@ -91,7 +94,8 @@ func TestOpenErrors(t *testing.T) {
 
 // A terminal is in the poller and knows none of the ioctls.
 func TestOpenForeignNode(t *testing.T) {
-	noLeaks(t)
+	testkit.NoLeaks(t)
+	testkit.NoOpenFiles(t)
 	f := newTree(t)
 	d := f.plug()
 	if err := os.Remove(f.node(d)); err != nil {

@@ -12,6 +12,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"bipd/internal/testkit"
 )
 
 // signalled waits for a signal, or for the channel's end.
@@ -28,7 +30,8 @@ func signalled(t *testing.T, signals <-chan struct{}) bool {
 
 // Watch signals at once, and closes the channel when its context ends.
 func TestWatch(t *testing.T) {
-	noLeaks(t)
+	testkit.NoLeaks(t)
+	testkit.NoOpenFiles(t)
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	signals := FS{}.Watch(ctx, slog.New(slog.DiscardHandler))
@@ -42,7 +45,8 @@ func TestWatch(t *testing.T) {
 
 // followUevents ends, and closes the socket, when its context ends.
 func TestFollowUevents(t *testing.T) {
-	noLeaks(t)
+	testkit.NoLeaks(t)
+	testkit.NoOpenFiles(t)
 	events, err := openUevents()
 	if err != nil {
 		t.Skip(err)
@@ -91,7 +95,8 @@ func TestWatchWithoutUevents(t *testing.T) {
 		"broken":  func() (*os.File, error) { return os.Open("/proc/self/comm") },
 	} {
 		t.Run(name, func(t *testing.T) {
-			noLeaks(t)
+			testkit.NoLeaks(t)
+			testkit.NoOpenFiles(t)
 			log := new(logText)
 			ctx, cancel := context.WithCancel(context.Background())
 			defer cancel()

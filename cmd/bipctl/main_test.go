@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"bipd/internal/netbed"
+	"bipd/internal/testkit"
 )
 
 // asBipctl makes the test program be bipctl: so the tests see its exit status without building it.
@@ -31,7 +32,7 @@ func TestMain(m *testing.M) {
 	} // where namespaces are forbidden, netbed.ForTest skips each test that needs them
 	before := runtime.NumGoroutine()
 	code := m.Run()
-	if err := goroutinesEnd(before); err != nil && code == 0 {
+	if err := testkit.Goroutines(before); err != nil && code == 0 {
 		fmt.Fprintln(os.Stderr, err)
 		code = 1
 	}
@@ -107,17 +108,6 @@ func await(t *testing.T, what string, limit time.Duration, ready func() bool) {
 			t.Fatalf("%s: not within %v", what, limit)
 		}
 	}
-}
-
-// goroutinesEnd waits, for a bounded time, until no more goroutines run than before.
-func goroutinesEnd(before int) error {
-	for end := time.Now().Add(5 * time.Second); runtime.NumGoroutine() > before; time.Sleep(10 * time.Millisecond) {
-		if time.Now().After(end) {
-			buf := make([]byte, 1<<16)
-			return fmt.Errorf("%d goroutines before the tests, %d after:\n%s", before, runtime.NumGoroutine(), buf[:runtime.Stack(buf, true)])
-		}
-	}
-	return nil
 }
 
 // bipctl is the command itself, with dir for its temporary files.

@@ -10,13 +10,13 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
 
 	"bipd/cat"
 	"bipd/internal/control"
+	"bipd/internal/testkit"
 	"bipd/softuicc"
 	"bipd/trace"
 )
@@ -26,25 +26,7 @@ type operated struct {
 	t      *testing.T
 	dir    string
 	socket string
-	log    *lockedBuffer
-}
-
-// lockedBuffer is written by one goroutine and read by another.
-type lockedBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *lockedBuffer) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *lockedBuffer) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
+	log    *testkit.Log
 }
 
 // startOperated runs a built bipd with the configuration, and a card that dials in; both end with the test, and the judge has had
@@ -52,7 +34,7 @@ func (l *lockedBuffer) String() string {
 func startOperated(t *testing.T, toml string, cfg softuicc.Config) *operated {
 	t.Helper()
 	dir := shortDir(t)
-	o := &operated{t, dir, filepath.Join(dir, "s"), &lockedBuffer{}}
+	o := &operated{t, dir, filepath.Join(dir, "s"), &testkit.Log{}}
 	reader := filepath.Join(dir, "r")
 	file := filepath.Join(dir, "bipd.toml")
 	text := fmt.Sprintf("[log]\nlevel = \"debug\"\n[[card]]\nname = \"card0\"\nreader = \"vpcd:unix:%s\"\n%s", reader, toml)

@@ -4,13 +4,12 @@ import (
 	"bytes"
 	"context"
 	"os"
-	"runtime"
 	"strings"
 	"testing"
-	"time"
 
 	"bipd/cat"
 	"bipd/internal/cp"
+	"bipd/internal/testkit"
 	"bipd/softuicc"
 )
 
@@ -18,7 +17,7 @@ const file = "../../docs/terminal-answers.md"
 
 // The page says what the terminal answers today.
 func TestUpToDate(t *testing.T) {
-	before := runtime.NumGoroutine()
+	testkit.NoLeaks(t)
 	want, err := page(t.Context())
 	if err != nil {
 		t.Fatal(err)
@@ -29,12 +28,6 @@ func TestUpToDate(t *testing.T) {
 	}
 	if !bytes.Equal(got, want) {
 		t.Errorf("%s is out of date: run go generate ./internal/answers. The first line that differs: %s", file, difference(got, want))
-	}
-	for deadline := time.Now().Add(10 * time.Second); runtime.NumGoroutine() > before && time.Now().Before(deadline); {
-		time.Sleep(5 * time.Millisecond)
-	}
-	if n := runtime.NumGoroutine(); n > before {
-		t.Errorf("%d goroutines, %d before", n, before)
 	}
 }
 

@@ -21,6 +21,7 @@ import (
 
 	"bipd/bip"
 	"bipd/cat"
+	"bipd/internal/testkit"
 	"bipd/softuicc"
 	"bipd/trace"
 	"bipd/uicc"
@@ -67,10 +68,8 @@ func record(t *testing.T, applet softuicc.Applet) string {
 	<-ended
 	gateway.Close()
 	card.Close()
-	for deadline := time.Now().Add(5 * time.Second); runtime.NumGoroutine() > before; time.Sleep(2 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("%d goroutines, %d before", runtime.NumGoroutine(), before)
-		}
+	if err := testkit.Goroutines(before); err != nil {
+		t.Fatal(err)
 	}
 	return path
 }

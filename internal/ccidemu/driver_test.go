@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"bipd/ccid"
+	"bipd/internal/testkit"
 	"bipd/softuicc"
 	"bipd/uicc"
 )
@@ -43,7 +44,7 @@ func oracle(t testing.TB) []string {
 // TestDriver plays a session through every model with every kind of card, by the project's own driver: it hears what the card says, and
 // nobody finds anything wrong with it.
 func TestDriver(t *testing.T) {
-	noLeaks(t)
+	testkit.NoLeaks(t)
 	want := oracle(t)
 	for _, m := range Models() {
 		for name, tc := range map[string]struct {

@@ -4,11 +4,11 @@ import (
 	"context"
 	"encoding/binary"
 	"encoding/hex"
-	"runtime"
 	"strings"
 	"testing"
 	"time"
 
+	"bipd/internal/testkit"
 	"bipd/softuicc"
 )
 
@@ -26,28 +26,12 @@ type host struct {
 
 func newHost(t testing.TB, m Model) *host {
 	t.Helper()
-	noLeaks(t)
+	testkit.NoLeaks(t)
 	r := New(m)
 	t.Cleanup(r.Unplug)
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	t.Cleanup(cancel)
 	return &host{t: t, ctx: ctx, r: r, tr: r.Transport(), seq: 0xFD} // so that it rolls over
-}
-
-// noLeaks wants as many goroutines at the end of the test as there are now.
-func noLeaks(t testing.TB) {
-	t.Helper()
-	before := runtime.NumGoroutine()
-	t.Cleanup(func() {
-		after := 0
-		for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(time.Millisecond) {
-			if after = runtime.NumGoroutine(); after <= before {
-				return
-			}
-		}
-		buf := make([]byte, 1<<16)
-		t.Errorf("%d goroutines, %d before:\n%s", after, before, buf[:runtime.Stack(buf, true)])
-	})
 }
 
 func unhex(t testing.TB, s string) []byte {

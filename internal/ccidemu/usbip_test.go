@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"bipd/ccid/usbfs"
+	"bipd/internal/testkit"
 	"bipd/softuicc"
 )
 
@@ -104,7 +105,7 @@ func (c *controller) control(setup string, data []byte, want string) {
 }
 
 func TestEnumeration(t *testing.T) {
-	noLeaks(t)
+	testkit.NoLeaks(t)
 	r := New(PCTwin())
 	defer r.Unplug()
 	c, cancel, result := attached(t, r)
@@ -142,7 +143,7 @@ func TestEnumeration(t *testing.T) {
 }
 
 func TestUSBIPTransfers(t *testing.T) {
-	noLeaks(t)
+	testkit.NoLeaks(t)
 	m := SCR3310()
 	r := New(m)
 	defer r.Unplug()
@@ -240,7 +241,7 @@ func TestUSBIPTransfers(t *testing.T) {
 }
 
 func TestUSBIPEnds(t *testing.T) {
-	noLeaks(t)
+	testkit.NoLeaks(t)
 	for name, tc := range map[string]struct {
 		bad  func(c *controller)
 		fine bool

@@ -9,7 +9,6 @@ import (
 	"net"
 	"net/netip"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -17,32 +16,17 @@ import (
 	"bipd/cat"
 	"bipd/egress"
 	"bipd/internal/cp"
+	"bipd/internal/testkit"
 	"bipd/softuicc"
 	"bipd/uicc"
 )
 
 const patience = 20 * time.Second
 
-// noLeaks fails the test when it leaves goroutines behind. It is called before anything is started.
-func noLeaks(t *testing.T) {
-	t.Helper()
-	before := runtime.NumGoroutine()
-	t.Cleanup(func() {
-		deadline := time.Now().Add(patience)
-		for runtime.NumGoroutine() > before && time.Now().Before(deadline) {
-			time.Sleep(5 * time.Millisecond)
-		}
-		if n := runtime.NumGoroutine(); n > before {
-			buf := make([]byte, 1<<20)
-			t.Errorf("%d goroutines, %d before the test:\n%s", n, before, buf[:runtime.Stack(buf, true)])
-		}
-	})
-}
-
 // examine puts a card with the applet into a vpcd reader under check, and takes it out when the applet has ended.
 func examine(t *testing.T, cfg Config, applet softuicc.Applet) (string, Result) {
 	t.Helper()
-	noLeaks(t)
+	testkit.NoLeaks(t)
 	path := filepath.Join(t.TempDir(), "card")
 	r, closeReader, err := cp.OpenReader("vpcd:unix:"+path, nil)
 	if err != nil {
@@ -339,7 +323,7 @@ func TestRefreshReset(t *testing.T) {
 }
 
 func TestNoCard(t *testing.T) {
-	noLeaks(t)
+	testkit.NoLeaks(t)
 	r := softuicc.NewReader("empty")
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
@@ -352,7 +336,7 @@ func TestNoCard(t *testing.T) {
 
 // A reader that is not there says why.
 func TestNoReader(t *testing.T) {
-	noLeaks(t)
+	testkit.NoLeaks(t)
 	r := softuicc.NewReader("unplugged")
 	r.Unplug()
 	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
@@ -371,7 +355,7 @@ func (heldReader) WhyGone() error { return errors.New("in use by pcscd") }
 
 // A reader that does not let go of its card is told from one without.
 func TestNotActivated(t *testing.T) {
-	noLeaks(t)
+	testkit.NoLeaks(t)
 	r := softuicc.NewReader("taken")
 	card, err := softuicc.New(softuicc.Config{})
 	if err != nil {

@@ -1,7 +1,6 @@
 package conformance
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"io"
@@ -16,6 +15,7 @@ import (
 
 	"bipd/bip"
 	"bipd/cat"
+	"bipd/internal/testkit"
 	"bipd/softuicc"
 	"bipd/uicc"
 )
@@ -47,7 +47,7 @@ type bench struct {
 	k    *testCase
 	net  *network
 	card *softuicc.Card
-	log  *logBuffer
+	log  *testkit.Log
 	rec  *recording
 	// profile is the data of the TERMINAL PROFILE.
 	profile softuicc.Profile
@@ -61,7 +61,7 @@ type bench struct {
 func play(k *testCase, o options, applet func(a *app)) *bench {
 	k.Helper()
 	before := runtime.NumGoroutine()
-	b := &bench{k: k, net: o.net, log: &logBuffer{}, rec: newRecording(k.Name())}
+	b := &bench{k: k, net: o.net, log: &testkit.Log{}, rec: newRecording(k.Name())}
 	if b.net == nil {
 		b.net = newNetwork()
 	}
@@ -110,7 +110,9 @@ func play(k *testCase, o options, applet func(a *app)) *bench {
 	}
 	cancel()
 	b.end(ended, gateway, o.tolerate)
-	noLeak(k, before)
+	if err := testkit.Goroutines(before); err != nil {
+		k.Error(err)
+	}
 	return b
 }
 
@@ -140,19 +142,6 @@ func (b *bench) end(ended chan error, gateway *bip.Gateway, tolerate func(softui
 		}
 	}
 	recordings.add(b.rec)
-}
-
-// noLeak waits a bounded time for the goroutines to be as few as before.
-func noLeak(k *testCase, before int) {
-	k.Helper()
-	for deadline := time.Now().Add(5 * time.Second); runtime.NumGoroutine() > before; time.Sleep(2 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			buf := make([]byte, 1<<16)
-			k.Errorf("%d goroutines, %d before", runtime.NumGoroutine(), before)
-			k.Logf("%s", buf[:runtime.Stack(buf, true)])
-			return
-		}
-	}
 }
 
 // exchange is one APDU and its answer, as they crossed the card's contacts.
@@ -231,22 +220,4 @@ func (a *archive) add(r *recording) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.list = append(a.list, r)
-}
-
-// logBuffer keeps what was logged.
-type logBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *logBuffer) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *logBuffer) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
 }

@@ -12,6 +12,7 @@ import (
 	"bipd/ap"
 	"bipd/cat"
 	"bipd/internal/cp"
+	"bipd/internal/testkit"
 	"bipd/ptylink"
 	"bipd/ptylink/at"
 	"bipd/softuicc"
@@ -31,7 +32,7 @@ func (a *app) within(d time.Duration, what string, f func()) {
 
 // noNetwork wants both methods to be told promptly that there is no network.
 func (a *app) noNetwork(t *testing.T) {
-	remote := closedPort(t)
+	remote := testkit.ClosedPort(t)
 	for _, bearer := range []cat.BearerDescription{wlanBearer, packetBearer} {
 		a.within(promptly, "the refusal", func() { a.refused(params(bearer, cat.OpenImmediate, remote), 0x21, 0x00) })
 	}
@@ -59,7 +60,7 @@ func TestAbsentAP(t *testing.T) {
 	if s := b.cp.Status(); s.Line != "down" || s.State != "serving" {
 		t.Errorf("state %+v", s)
 	}
-	b.log.wants(t, "connection failed", "no network", "line is down")
+	b.log.Wants(t, "connection failed", "no network", "line is down")
 }
 
 // babble is an AP that writes what babble gives to each read, and by itself now and then.
@@ -169,10 +170,10 @@ func TestAPDies(t *testing.T) {
 			<-running
 			how.die(b)
 			b.awaitLine(false)
-			b.log.await(t, "link dropped", "channel=1 ")
-			b.log.await(t, "link dropped", "channel=2 ")
+			b.log.Await(t, "link dropped", "channel=1 ")
+			b.log.Await(t, "link dropped", "channel=2 ")
 			eventually(t, "the server has no client", func() bool { return clients.Load() == 0 })
-			b.log.await(t, "connection failed", "no network")
+			b.log.Await(t, "connection failed", "no network")
 			how.revive(b)
 			b.awaitLine(true)
 			close(back)
@@ -211,7 +212,7 @@ func TestSilentWebOpen(t *testing.T) {
 		"ever":                    func(ctx context.Context, _ net.Conn) { <-ctx.Done() },
 	} {
 		t.Run(name, func(t *testing.T) {
-			silent := closedPort(t)
+			silent := testkit.ClosedPort(t)
 			apd := func(ctx context.Context, line ptylink.PeerConfig) error {
 				p := ptylink.NewPeer(line)
 				p.Handle("%WEBOPCH", func(ctx context.Context, c at.Command) ([]string, error) {
@@ -237,7 +238,7 @@ func TestSilentWebOpen(t *testing.T) {
 						a.refused(params(wlanBearer, cat.OpenImmediate, silent), 0x3A, 0x00)
 					})
 					for deadline := time.Now().Add(testTime); ; {
-						_, err := a.tk.Dial(a.ctx, params(wlanBearer, cat.OpenImmediate, closedPort(t)))
+						_, err := a.tk.Dial(a.ctx, params(wlanBearer, cat.OpenImmediate, testkit.ClosedPort(t)))
 						var r *softuicc.ResultError
 						if asResult(err, &r) && r.Result.Info[0] == cat.BIPSecurityError {
 							return // the AP's own answer
@@ -248,7 +249,7 @@ func TestSilentWebOpen(t *testing.T) {
 					}
 				})})
 			b.wait()
-			b.log.wants(t, "connection failed", "timed out")
+			b.log.Wants(t, "connection failed", "timed out")
 		})
 	}
 }

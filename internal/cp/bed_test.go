@@ -19,6 +19,7 @@ import (
 	"bipd/egress"
 	"bipd/internal/ccidemu"
 	"bipd/internal/cp"
+	"bipd/internal/testkit"
 	"bipd/ptylink"
 	"bipd/ptylink/mux"
 	"bipd/softuicc"
@@ -56,7 +57,7 @@ type bed struct {
 	open   lineEnds
 	apEnd  *mortalEnd
 	up     chan bool // each change of the line, as the CP has it
-	log    *logBuffer
+	log    *testkit.Log
 	events *watcher
 	apLog  *slog.Logger
 	cpSide *trace.Stream
@@ -93,7 +94,7 @@ func start(t testing.TB, o options) *bed {
 	if o.mux == (mux.Config{}) {
 		o.mux = fast
 	}
-	b := &bed{t: t, o: o, before: count(), up: make(chan bool, 100), log: &logBuffer{}, stopAP: func() {}}
+	b := &bed{t: t, o: o, before: count(), up: make(chan bool, 100), log: &testkit.Log{}, stopAP: func() {}}
 	b.cpSide, b.apSide = &trace.Stream{Source: "bipd"}, &trace.Stream{Source: "apd"}
 	if !o.quiet {
 		b.events = watchStreams(b.cpSide, b.apSide)

@@ -58,8 +58,8 @@ func TestCardRemoved(t *testing.T) {
 				t.Errorf("channels without card: %+v", list)
 			}
 			if bearer.Type == cat.BearerWLAN {
-				b.log.await(t, "daemon=apd", "channel closed", "channel=1 ")
-				b.log.await(t, "daemon=apd", "channel closed", "channel=2 ")
+				b.log.Await(t, "daemon=apd", "channel closed", "channel=1 ")
+				b.log.Await(t, "daemon=apd", "channel closed", "channel=2 ")
 			}
 			b.insert()
 			eventually(t, "the applet runs again", func() bool { return runs.Load() == 2 })
@@ -117,10 +117,10 @@ func TestWrongPIN(t *testing.T) {
 	if n := verified.Load(); n != 2 {
 		t.Errorf("of three tries the wrong PIN took %d", n)
 	}
-	b.log.wants(t, "card is left alone until it is put in anew", "not tried")
-	left := len(b.log.lines("card is left alone"))
+	b.log.Wants(t, "card is left alone until it is put in anew", "not tried")
+	left := len(b.log.Lines("card is left alone"))
 	time.Sleep(1500 * time.Millisecond) // a card that failed otherwise would have been tried again by now
-	if n := len(b.log.lines("card is left alone")); n != left || len(b.log.lines("card session failed")) != 0 {
+	if n := len(b.log.Lines("card is left alone")); n != left || len(b.log.Lines("card session failed")) != 0 {
 		t.Errorf("the card was tried again")
 	}
 	if strings.Contains(b.log.String(), wrong) {
@@ -172,7 +172,7 @@ func TestReaderGone(t *testing.T) {
 		eventually(t, "the server has no client", func() bool { return clients.Load() == 0 })
 		r.plug(softuicc.NewReader("again"))
 	}
-	if n := len(b.log.lines("reader is gone")); n < 1 || n > 2 {
+	if n := len(b.log.Lines("reader is gone")); n < 1 || n > 2 {
 		t.Errorf("%d log lines tell that the reader is gone, twice", n)
 	}
 }

@@ -16,6 +16,7 @@ import (
 	"bipd/cat"
 	"bipd/egress"
 	"bipd/internal/cp"
+	"bipd/internal/testkit"
 	"bipd/ptylink"
 	"bipd/ptylink/at"
 	"bipd/softuicc"
@@ -27,7 +28,7 @@ func bearerRefused(v softuicc.Violation) bool { return v.Clause == "5.2" }
 // TestRefusals: each cause that stands between a card and its server is told to the card as the table has it, and named
 // in a line of the CP's log and of the AP's.
 func TestRefusals(t *testing.T) {
-	closed, hole := closedPort(t), blackHole(t)
+	closed, hole := testkit.ClosedPort(t), testkit.BlackHole(t)
 	anywhere := netip.MustParseAddrPort("127.0.0.1:80")
 	denied := policy(t, egress.Rule{Action: "deny", Prefix: []string{"127.0.0.0/8"}, Cards: []string{"card*"}})
 	noProfile := func(c *ap.Config) { c.Profiles = nil }
@@ -81,9 +82,9 @@ func TestRefusals(t *testing.T) {
 					a.must(c.Close())
 				}
 			})})
-			b.log.wants(t, "daemon=bipd", "level=WARN", "connection failed", tc.cpLog)
+			b.log.Wants(t, "daemon=bipd", "level=WARN", "connection failed", tc.cpLog)
 			if tc.apLog != "" {
-				b.log.await(t, "daemon=apd", "level=WARN", tc.apLog)
+				b.log.Await(t, "daemon=apd", "level=WARN", tc.apLog)
 			}
 		})
 	}

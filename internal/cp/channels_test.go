@@ -48,7 +48,7 @@ func TestSevenChannels(t *testing.T) {
 			patient := mux.Config{N1: 512, KeepAlive: 10 * time.Second} // a loaded machine is no dead line
 			b := run(t, options{quiet: true, mux: patient, applets: list})
 			for id := 1; id <= cat.MaxChannels; id++ {
-				b.log.await(t, "daemon=bipd", "channel closed", fmt.Sprintf("channel=%d ", id))
+				b.log.Await(t, "daemon=bipd", "channel closed", fmt.Sprintf("channel=%d ", id))
 			}
 		})
 	}

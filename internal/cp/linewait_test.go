@@ -32,13 +32,13 @@ func TestLineWaitEnds(t *testing.T) {
 		a.refused(params(wlanBearer, cat.OpenImmediate, netip.MustParseAddrPort("127.0.0.1:80")), 0x21, 0x00)
 	})})
 	b.wait()
-	b.log.wants(t, "starts without the line to the AP")
+	b.log.Wants(t, "starts without the line to the AP")
 	b.awaitState("serving")
 	b.reader.Remove()
 	b.awaitState("absent")
 	b.insert() // and does not wait again
 	b.awaitState("serving")
-	if n := len(b.log.lines("starts without the line to the AP")); n != 1 {
+	if n := len(b.log.Lines("starts without the line to the AP")); n != 1 {
 		t.Errorf("the card has waited %d times", n)
 	}
 }

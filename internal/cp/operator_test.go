@@ -74,7 +74,7 @@ func TestMenu(t *testing.T) {
 		}
 	}
 	b.wait()
-	b.log.wants(t, "Your balance is 7")
+	b.log.Wants(t, "Your balance is 7")
 	b.reader.Remove()
 	eventually(t, "the card to be gone", func() bool { _, err := b.cp.Menu(); return errors.Is(err, control.ErrNotServing) })
 	if _, err := asks(t, b.cp.DownloadSMS, control.SMS{TPDU: "00"}); !errors.Is(err, control.ErrNotServing) {
@@ -92,7 +92,7 @@ func TestTextsShown(t *testing.T) {
 			a.want(cat.ResultOK, cat.NewSetUpIdleModeText(""), 0, cat.DeviceTerminal)
 		}),
 	}))
-	b.log.wants(t, "Guten Tag")
+	b.log.Wants(t, "Guten Tag")
 }
 
 // TestSMSPP hands a card messages; it answers with a response packet.
@@ -220,7 +220,7 @@ func TestShortMessages(t *testing.T) {
 			t.Errorf("%+v", m)
 		}
 	}
-	b.log.wants(t, "no modem")
+	b.log.Wants(t, "no modem")
 }
 
 // TestRefresh has a card refresh in every mode with a channel open: 09 drops it.

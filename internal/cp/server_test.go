@@ -2,7 +2,6 @@ package cp_test
 
 import (
 	"encoding/binary"
-	"errors"
 	"io"
 	"net"
 	"net/http"
@@ -11,8 +10,6 @@ import (
 	"sync"
 	"testing"
 	"time"
-
-	"golang.org/x/sys/unix"
 )
 
 func addrPort(a net.Addr) netip.AddrPort { return netip.MustParseAddrPort(a.String()) }
@@ -83,43 +80,4 @@ func blockServer(t testing.TB, file []byte) netip.AddrPort {
 		<-done
 	})
 	return addrPort(c.LocalAddr())
-}
-
-// closedPort is a port of 127.0.0.1 at which nobody listens.
-func closedPort(t testing.TB) netip.AddrPort {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return addrPort(l.Addr())
-}
-
-// blackHole is a port that answers no connection: its listener's queue is full.
-func blackHole(t testing.TB) netip.AddrPort {
-	t.Helper()
-	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { unix.Close(fd) })
-	err = errors.Join(unix.Bind(fd, &unix.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}), unix.Listen(fd, 0))
-	if err != nil {
-		t.Fatal(err)
-	}
-	sa, err := unix.Getsockname(fd)
-	if err != nil {
-		t.Fatal(err)
-	}
-	hole := netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), uint16(sa.(*unix.SockaddrInet4).Port))
-	for range 8 {
-		c, err := net.DialTimeout("tcp", hole.String(), 100*time.Millisecond)
-		if err != nil {
-			return hole
-		}
-		t.Cleanup(func() { c.Close() })
-	}
-	t.Skip("this kernel takes connections beyond the listener's queue")
-	return hole
 }

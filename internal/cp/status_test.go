@@ -12,6 +12,7 @@ import (
 	"bipd/cat"
 	"bipd/internal/control"
 	"bipd/internal/cp"
+	"bipd/internal/testkit"
 	"bipd/softuicc"
 )
 
@@ -55,7 +56,7 @@ func TestLineStatus(t *testing.T) {
 
 // TestChannels: the list of channels in each state, also while a command is outstanding and while an APDU hangs.
 func TestChannels(t *testing.T) {
-	good, hole := echoServer(t), blackHole(t)
+	good, hole := echoServer(t), testkit.BlackHole(t)
 	finite := tcpServer(t, "127.0.0.1:0", func(*net.TCPConn) {})
 	want := []control.Channel{
 		{Channel: 1, Method: 2, State: "established", Network: "tcp", Remote: good.String(), Buffer: 1400, Received: 17, Sent: 17},
@@ -146,5 +147,5 @@ func TestBadCredentials(t *testing.T) {
 		}
 	})})
 	noSecret(t, "status", fmt.Sprintf("%+v %+v", b.cp.Status(), b.cp.Channels()))
-	b.log.wants(t, "proactive command refused", "OPEN CHANNEL")
+	b.log.Wants(t, "proactive command refused", "OPEN CHANNEL")
 }

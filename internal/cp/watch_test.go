@@ -1,7 +1,6 @@
 package cp_test
 
 import (
-	"bytes"
 	"encoding/hex"
 	"slices"
 	"strings"
@@ -12,45 +11,6 @@ import (
 
 	"bipd/trace"
 )
-
-// logBuffer keeps what was logged.
-type logBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *logBuffer) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *logBuffer) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
-}
-
-// lines gives the lines that have all of the parts.
-func (l *logBuffer) lines(parts ...string) []string {
-	return slices.DeleteFunc(strings.Split(l.String(), "\n"), func(line string) bool {
-		return slices.ContainsFunc(parts, func(p string) bool { return !strings.Contains(line, p) })
-	})
-}
-
-// wants fails the test unless a line has all of the parts.
-func (l *logBuffer) wants(t testing.TB, parts ...string) {
-	t.Helper()
-	if len(l.lines(parts...)) == 0 {
-		t.Errorf("no line of the log has all of %q:\n%s", parts, l)
-	}
-}
-
-// await waits for a line with all of the parts.
-func (l *logBuffer) await(t testing.TB, parts ...string) {
-	t.Helper()
-	eventually(t, "log line "+strings.Join(parts, ", "), func() bool { return len(l.lines(parts...)) > 0 })
-}
 
 // eventually waits a bounded time for what no event tells.
 func eventually(t testing.TB, what string, is func() bool) {

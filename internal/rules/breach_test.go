@@ -45,7 +45,7 @@ func TestRulesFindBreaches(t *testing.T) {
 		{"like a known name", "catalogue/a.go", goFile(), "no rule says what the folder catalogue may import"},
 		{"like an allowed name", "cat/a.go", goFile("bipd/uiccx"), "imports uiccx"},
 		{"net in cat", "cat/a.go", goFile("net"), "imports net: cat knows no network"},
-		{"net in cat", "cat/a.go", goFile("net"), "imports net: cat knows no network"},
+		{"testkit in code", "internal/a/a.go", goFile("bipd/internal/testkit"), "imports internal/testkit: only tests may import it"},
 		{"gVisor elsewhere", "internal/a/a.go", goFile("gvisor.dev/gvisor/pkg/tcpip"), "gVisor belongs into tun alone"},
 		{"gVisor in tun", "tun/a.go", goFile("gvisor.dev/gvisor/pkg/tcpip"), ""},
 		{"TOML elsewhere", "egress/a.go", goFile("github.com/pelletier/go-toml/v2"), "TOML belongs into internal alone"},

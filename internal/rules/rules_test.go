@@ -170,6 +170,9 @@ func importDirections(files []file) (faults []string) {
 
 // forbidden says why a package must not import the other, or "".
 func forbidden(from, to, top string, allowed []string) string {
+	if to == "internal/testkit" {
+		return "only tests may import it"
+	}
 	if !under(to, top) {
 		if slices.ContainsFunc(allowed, func(a string) bool { return under(to, a) }) {
 			return ""

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
-	"runtime"
 	"strconv"
 	"strings"
 	"syscall"
@@ -14,6 +13,7 @@ import (
 	"time"
 
 	"bipd/cat"
+	"bipd/internal/testkit"
 )
 
 var message = cat.ShortMessage{Card: "card0", Address: cat.Address{TONNPI: 0x91, Number: "447700900000"}, TPDU: []byte{0x01, 0x00, 0xAB}}
@@ -27,19 +27,6 @@ func check(t *testing.T, b []byte) {
 	if m.Card != "card0" || m.Address != "+447700900000" || m.TONNPI != "91" || m.TPDU != "0100AB" || time.Since(m.Time) > time.Minute || time.Since(m.Time) < 0 {
 		t.Errorf("%+v", m)
 	}
-}
-
-// leaves has the test fail where it leaves goroutines behind.
-func leaves(t *testing.T) {
-	before := runtime.NumGoroutine()
-	t.Cleanup(func() {
-		for end := time.Now().Add(5 * time.Second); runtime.NumGoroutine() > before; time.Sleep(5 * time.Millisecond) {
-			if time.Now().After(end) {
-				t.Errorf("%d goroutines, %d before", runtime.NumGoroutine(), before)
-				return
-			}
-		}
-	})
 }
 
 func TestSpool(t *testing.T) {
@@ -97,7 +84,7 @@ func program(t *testing.T, script string) string {
 }
 
 func TestHook(t *testing.T) {
-	leaves(t)
+	testkit.NoLeaks(t)
 	out := filepath.Join(t.TempDir(), "out")
 	if err := (Hook{Path: program(t, "cat > "+out)}).Send(t.Context(), message); err != nil {
 		t.Fatal(err)
@@ -113,7 +100,7 @@ func TestHook(t *testing.T) {
 }
 
 func TestHookFails(t *testing.T) {
-	leaves(t)
+	testkit.NoLeaks(t)
 	err := (Hook{Path: program(t, "echo no modem >&2; exit 3")}).Send(t.Context(), message)
 	if err == nil || !strings.Contains(err.Error(), "exit status 3") || !strings.Contains(err.Error(), "no modem") {
 		t.Errorf("%v", err)
@@ -129,7 +116,7 @@ func TestHookFails(t *testing.T) {
 
 // TestHookHangs kills a hook, and what it has started, when its time is over or the session ends.
 func TestHookHangs(t *testing.T) {
-	leaves(t)
+	testkit.NoLeaks(t)
 	pids := filepath.Join(t.TempDir(), "pids")
 	hook := program(t, "sleep 600 & echo $! > "+pids+".new; mv "+pids+".new "+pids+"; wait")
 	start := time.Now()

@@ -12,6 +12,7 @@ import (
 	"bipd/ccid"
 	"bipd/ccid/usbfs"
 	"bipd/internal/ccidemu"
+	"bipd/internal/testkit"
 )
 
 // bus is a USB of emulated readers.
@@ -32,7 +33,7 @@ type port struct {
 // newBus makes a USB without readers. At the end of the test nothing that used it may be left.
 func newBus(t *testing.T) *bus {
 	t.Helper()
-	noLeaks(t)
+	testkit.NoLeaks(t)
 	return &bus{changed: make(chan struct{})}
 }
 

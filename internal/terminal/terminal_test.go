@@ -1,7 +1,6 @@
 package terminal
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"log/slog"
@@ -20,6 +19,7 @@ import (
 	"bipd/internal/config"
 	"bipd/internal/control"
 	"bipd/internal/readers"
+	"bipd/internal/testkit"
 	"bipd/softuicc"
 	"bipd/trace"
 )
@@ -32,32 +32,8 @@ type stand struct {
 	*testing.T
 	term *Terminal
 	bus  *bus
-	log  *logBuffer
+	log  *testkit.Log
 	stop func()
-}
-
-// logBuffer keeps what was logged.
-type logBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *logBuffer) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-// count counts the lines that have all of the parts.
-func (l *logBuffer) count(parts ...string) (n int) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	for line := range strings.Lines(l.b.String()) {
-		if !slices.ContainsFunc(parts, func(p string) bool { return !strings.Contains(line, p) }) {
-			n++
-		}
-	}
-	return n
 }
 
 // start runs a Terminal of this configuration, with the readers of the bus, until stop or the end of the test.
@@ -71,7 +47,7 @@ func start(t *testing.T, b *bus, text string) *stand {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &stand{T: t, bus: b, log: &logBuffer{}}
+	s := &stand{T: t, bus: b, log: &testkit.Log{}}
 	log := slog.New(slog.NewTextHandler(s.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	s.term, err = New(Config{File: c, Hub: ccid.NewHub(ccid.Config{Bus: b, Log: log}), Log: log, Trace: &trace.Stream{}})
 	if err != nil {
@@ -94,7 +70,7 @@ func start(t *testing.T, b *bus, text string) *stand {
 			t.Errorf("Close: %v", err)
 		}
 		if t.Failed() {
-			t.Logf("log:\n%s", &s.log.b)
+			t.Logf("log:\n%s", s.log)
 		}
 	})
 	t.Cleanup(s.stop)
@@ -104,20 +80,6 @@ func start(t *testing.T, b *bus, text string) *stand {
 func stacks() []byte {
 	buf := make([]byte, 1<<17)
 	return buf[:runtime.Stack(buf, true)]
-}
-
-// noLeaks fails the test where goroutines are left at its end.
-func noLeaks(t *testing.T) {
-	t.Helper()
-	before := runtime.NumGoroutine()
-	t.Cleanup(func() {
-		for end := time.Now().Add(patience); runtime.NumGoroutine() > before; time.Sleep(2 * time.Millisecond) {
-			if time.Now().After(end) {
-				t.Errorf("goroutines: %d before, now\n%s", before, stacks())
-				return
-			}
-		}
-	})
 }
 
 // newCard makes a card, which the test's end closes.
@@ -210,7 +172,7 @@ func TestEverySlot(t *testing.T) {
 		b.unplug("1-1.2")
 		s.awaitCards()
 	}
-	if n := s.log.count("slot of a USB reader is a card's", "slot=1-1.2.0"); n != 4 {
+	if n := len(s.log.Lines("slot of a USB reader is a card's", "slot=1-1.2.0")); n != 4 {
 		t.Errorf("the log tells of the slot %d times", n)
 	}
 }
@@ -312,7 +274,7 @@ reader = "ccid:name=smartcard"
 	insert(t, b.plug(t, "1-1", ccidemu.PCTwin()))
 	s.awaitCards("a serving", "b absent")
 	s.await(func() string {
-		if s.log.count("two cards name one slot", "level=WARN", "slot=1-1.0", "card=a", "without=b") != 1 {
+		if len(s.log.Lines("two cards name one slot", "level=WARN", "slot=1-1.0", "card=a", "without=b")) != 1 {
 			return "the log does not say who has the slot"
 		}
 		if c := s.card("b"); !strings.Contains(c.Error, "the slot is another card's") {
@@ -324,7 +286,7 @@ reader = "ccid:name=smartcard"
 	s.awaitCards("a serving", "b serving")
 	insert(t, b.plug(t, "1-3", ccidemu.PCTwin()))
 	s.await(func() string {
-		if s.log.count("is not served: no [[card]] without a slot names it", "slot=1-3.0") != 1 {
+		if len(s.log.Lines("is not served: no [[card]] without a slot names it", "slot=1-3.0")) != 1 {
 			return "the log does not say that a slot is nobody's"
 		}
 		return ""
@@ -348,7 +310,7 @@ reader = "ccid:*"
 `)
 	b.plug(t, "1-1", ccidemu.PCTwin())
 	s.await(func() string {
-		if s.log.count("slot of a USB reader is not served", `another card has the name \"1-1.0\"`) != 1 {
+		if len(s.log.Lines("slot of a USB reader is not served", `another card has the name \"1-1.0\"`)) != 1 {
 			return "the log does not tell of the name"
 		}
 		return ""

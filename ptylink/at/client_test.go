@@ -11,12 +11,14 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"bipd/internal/testkit"
 )
 
 // peer is a scripted far end: for each line that comes it writes what answer gives.
 func peer(t *testing.T, answer func(line string) string) (near net.Conn, seen func() []string) {
 	t.Helper()
-	checkGoroutines(t)
+	testkit.NoLeaks(t)
 	near, far := net.Pipe()
 	var mu sync.Mutex
 	var lines []string
@@ -156,7 +158,7 @@ func TestClientLateAnswer(t *testing.T) {
 
 // A command given up while it was being written is not carried out in part.
 func TestClientCutCommand(t *testing.T) {
-	checkGoroutines(t)
+	testkit.NoLeaks(t)
 	near, far := net.Pipe()
 	c := NewClient(near, ClientConfig{})
 	cut := make(chan error, 1)
@@ -196,7 +198,7 @@ func TestClientCutCommand(t *testing.T) {
 
 // Garbage for ever is an error within the context's time, also before the first answer.
 func TestClientGarbage(t *testing.T) {
-	checkGoroutines(t)
+	testkit.NoLeaks(t)
 	near, far := net.Pipe()
 	c := NewClient(near, ClientConfig{})
 	done := make(chan struct{})
@@ -227,7 +229,7 @@ func TestClientGarbage(t *testing.T) {
 
 // Commands queue; a context bounds the wait in the queue too.
 func TestClientQueue(t *testing.T) {
-	checkGoroutines(t)
+	testkit.NoLeaks(t)
 	near, far := net.Pipe()
 	s, served := NewServer(ServerConfig{}), make(chan error, 1)
 	var running, most int
@@ -341,7 +343,7 @@ func FuzzClient(f *testing.F) {
 
 // An answer counts also if the line ends right behind it.
 func TestClientAnswerBeforeTheEnd(t *testing.T) {
-	checkGoroutines(t)
+	testkit.NoLeaks(t)
 	for i := range 300 {
 		near, far := net.Pipe()
 		go func() {

@@ -11,6 +11,8 @@ import (
 	"testing"
 	"testing/iotest"
 	"time"
+
+	"bipd/internal/testkit"
 )
 
 // script is a line whose input is given and whose output is kept.
@@ -114,7 +116,7 @@ func TestServerSwitch(t *testing.T) {
 
 // The line that was switched stays usable: no deadline of the server is left on it, no goroutine reads from it.
 func TestServerSwitchLeavesTheLine(t *testing.T) {
-	checkGoroutines(t)
+	testkit.NoLeaks(t)
 	near, far := net.Pipe()
 	defer near.Close()
 	defer far.Close()
@@ -146,7 +148,7 @@ func TestServerSwitchLeavesTheLine(t *testing.T) {
 }
 
 func TestServerNotify(t *testing.T) {
-	checkGoroutines(t)
+	testkit.NoLeaks(t)
 	near, far := net.Pipe()
 	started, goOn := make(chan struct{}), make(chan struct{})
 	s := NewServer(ServerConfig{})
@@ -209,7 +211,7 @@ func TestServerNotify(t *testing.T) {
 
 // A server whose peer does not read ends with its context all the same, notifier and answer alike.
 func TestServerEndsUnderWrite(t *testing.T) {
-	checkGoroutines(t)
+	testkit.NoLeaks(t)
 	for _, send := range []string{"", "AT\r"} {
 		near, far := net.Pipe()
 		s := NewServer(ServerConfig{})
@@ -234,7 +236,7 @@ func TestServerEndsUnderWrite(t *testing.T) {
 }
 
 func TestServerServesOneLine(t *testing.T) {
-	checkGoroutines(t)
+	testkit.NoLeaks(t)
 	near, far := net.Pipe()
 	s, served := testServer(ServerConfig{}), make(chan error, 1)
 	go func() { served <- s.Serve(t.Context(), far) }()

@@ -7,13 +7,15 @@ import (
 	"net"
 	"testing"
 	"time"
+
+	"bipd/internal/testkit"
 )
 
 // TestLineTorn has a peer that vanishes: an error, and not io.EOF, after the data.
 func TestLineTorn(t *testing.T) {
 	for name, l := range lines {
 		t.Run(name, func(t *testing.T) {
-			checkLeaks(t)
+			testkit.NoLeaks(t)
 			var far io.Closer
 			a, b := startPair(t, func(t testing.TB) (io.ReadWriteCloser, io.ReadWriteCloser) {
 				la, lb := l(t)
@@ -82,7 +84,7 @@ func ua(f frame) []frame {
 // TestSilentPeer has a peer that answers no message: the keep-alive finds out, and
 // Close comes back.
 func TestSilentPeer(t *testing.T) {
-	checkLeaks(t)
+	testkit.NoLeaks(t)
 	for _, keepAlive := range []time.Duration{0, 20 * time.Millisecond} {
 		la, lb := net.Pipe()
 		rawPeer(t, lb, ua)
@@ -111,7 +113,7 @@ func TestSilentPeer(t *testing.T) {
 
 // TestRefused has a responder with fewer DLCs than asked for, and one that refuses all.
 func TestRefused(t *testing.T) {
-	checkLeaks(t)
+	testkit.NoLeaks(t)
 	la, lb := net.Pipe()
 	a, b := New(la, quick), New(lb, Config{Role: Responder, MaxDLCI: 4})
 	defer b.Close()
@@ -135,7 +137,7 @@ func TestRefused(t *testing.T) {
 func TestNobody(t *testing.T) {
 	for name, l := range lines {
 		t.Run(name, func(t *testing.T) {
-			checkLeaks(t)
+			testkit.NoLeaks(t)
 			la, lb := l(t)
 			defer lb.Close()
 			m := New(la, quick)
@@ -157,7 +159,7 @@ func (l stuckLine) Close() error                { <-l.release; return nil }
 
 // TestStuckLine has Close come back from a line that does nothing any more.
 func TestStuckLine(t *testing.T) {
-	checkLeaks(t)
+	testkit.NoLeaks(t)
 	l := stuckLine{make(chan struct{})}
 	m := New(l, quick)
 	wantErr(t, m.Start(testContext(t)), ErrTimeout)
@@ -167,7 +169,7 @@ func TestStuckLine(t *testing.T) {
 
 // TestContexts ends each waiting method by its context.
 func TestContexts(t *testing.T) {
-	checkLeaks(t)
+	testkit.NoLeaks(t)
 	short := func() context.Context {
 		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Millisecond)
 		t.Cleanup(cancel)
@@ -209,7 +211,7 @@ type cutLine struct{ net.Conn }
 // TestRestartByNewPeer has the initiator vanish in the middle of a frame and begin
 // anew on the same line.
 func TestRestartByNewPeer(t *testing.T) {
-	checkLeaks(t)
+	testkit.NoLeaks(t)
 	la, lb := net.Pipe()
 	defer la.Close()
 	a, b := New(cutLine{la}, Config{}), New(lb, Config{Role: Responder})

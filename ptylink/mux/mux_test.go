@@ -12,6 +12,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"bipd/internal/testkit"
 )
 
 var lines = map[string]line{"pipe": pipeLine, "pty": ptyLine, "noisy pty": noisyLine}
@@ -77,7 +79,7 @@ func TestStreams(t *testing.T) {
 		for _, advanced := range []bool{false, true} {
 			for _, n1 := range []int{31, 1499} {
 				t.Run(fmt.Sprintf("%s/advanced %t/N1 %d", name, advanced, n1), func(t *testing.T) {
-					checkLeaks(t)
+					testkit.NoLeaks(t)
 					a, b := startPair(t, l, Config{Advanced: advanced, N1: n1})
 					results := make(chan error)
 					for dlci := 1; dlci <= 7; dlci++ {
@@ -112,7 +114,7 @@ func (g gated) Read(p []byte) (int, error) {
 func TestStalledReader(t *testing.T) {
 	for name, l := range lines {
 		t.Run(name, func(t *testing.T) {
-			checkLeaks(t)
+			testkit.NoLeaks(t)
 			a, b := startPair(t, l, Config{})
 			slowA, slowB := openDLC(t, a, b, 2)
 			fastA, fastB := openDLC(t, a, b, 3)
@@ -161,7 +163,7 @@ func waitFor(t *testing.T, m *Mux, what string, ready func() bool) {
 
 // TestDeadlines has them before and during Read and Write, moved and taken away.
 func TestDeadlines(t *testing.T) {
-	checkLeaks(t)
+	testkit.NoLeaks(t)
 	a, b := startPair(t, pipeLine, Config{})
 	da, db := openDLC(t, a, b, 2)
 	past, soon := time.Now().Add(-time.Second), func() time.Time { return time.Now().Add(20 * time.Millisecond) }
@@ -205,7 +207,7 @@ func TestDeadlines(t *testing.T) {
 
 // TestCloseOrder has Close send what Write took before the end.
 func TestCloseOrder(t *testing.T) {
-	checkLeaks(t)
+	testkit.NoLeaks(t)
 	a, b := startPair(t, pipeLine, Config{})
 	da, db := openDLC(t, a, b, 3)
 	sent := bytes.Repeat([]byte("data"), 5000)
@@ -233,7 +235,7 @@ func TestMuxClose(t *testing.T) {
 	for name, l := range lines {
 		for _, responder := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s/responder %t", name, responder), func(t *testing.T) {
-				checkLeaks(t)
+				testkit.NoLeaks(t)
 				a, b := startPair(t, l, Config{})
 				da, db := openDLC(t, a, b, 2)
 				if responder {
@@ -266,7 +268,7 @@ func (l cutLine) Close() error { return l.SetDeadline(time.Now()) }
 
 // TestBothClose closes both ends at the same time, with writers and readers busy.
 func TestBothClose(t *testing.T) {
-	checkLeaks(t)
+	testkit.NoLeaks(t)
 	for range 5 {
 		a, b := startPair(t, pipeLine, quick)
 		var busy sync.WaitGroup
@@ -293,7 +295,7 @@ func TestBothClose(t *testing.T) {
 
 // TestPeerOpens has the responder open a DLC of its own.
 func TestPeerOpens(t *testing.T) {
-	checkLeaks(t)
+	testkit.NoLeaks(t)
 	a, b := startPair(t, pipeLine, Config{Negotiate: true})
 	db, da := openDLC(t, b, a, 4)
 	if err := stream(db, da, 50_000, 1); err != nil {

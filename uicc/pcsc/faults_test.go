@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"bipd/internal/testkit"
 	"bipd/uicc"
 )
 
@@ -27,7 +28,7 @@ func TestFaultyDaemon(t *testing.T) {
 	for _, cmd := range []command{cmdVersion, cmdEstablishContext, cmdConnect, cmdGetReadersState, cmdReconnect, cmdTransmit} {
 		for name, fault := range faults {
 			t.Run(cmd.String()+"/"+name, func(t *testing.T) {
-				noLeaks(t)
+				testkit.NoLeaks(t)
 				d := startFake(t)
 				d.insert(atrT0)
 				d.fault = func(conn net.Conn, got command) bool {
@@ -52,7 +53,7 @@ func TestFaultyDaemon(t *testing.T) {
 }
 
 func TestRejectedClient(t *testing.T) {
-	noLeaks(t)
+	testkit.NoLeaks(t)
 	d := startFake(t)
 	d.fault = func(conn net.Conn, _ command) bool { conn.Close(); return true }
 	_, err := List(testContext(t), Config{Socket: d.socket})
@@ -78,7 +79,7 @@ func TestTransmitErrors(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			noLeaks(t)
+			testkit.NoLeaks(t)
 			d := startFake(t)
 			d.insert(atrT0)
 			c := connect(t, newReader(t, fakeName, Config{Socket: d.socket}))
@@ -101,7 +102,7 @@ func TestTransmitErrors(t *testing.T) {
 func TestAbandonedExchange(t *testing.T) {
 	for name, timeout := range map[string]time.Duration{"cancelled": 0, "timeout": short} {
 		t.Run(name, func(t *testing.T) {
-			noLeaks(t)
+			testkit.NoLeaks(t)
 			d := startFake(t)
 			d.insert(atrT0)
 			asked, release := make(chan struct{}), make(chan struct{})
@@ -151,7 +152,7 @@ func TestAbandonedExchange(t *testing.T) {
 }
 
 func TestResetDoesNotTakeTheNextCard(t *testing.T) {
-	noLeaks(t)
+	testkit.NoLeaks(t)
 	d := startFake(t)
 	d.insert(atrT0)
 	c := connect(t, newReader(t, fakeName, Config{Socket: d.socket}))
@@ -163,7 +164,7 @@ func TestResetDoesNotTakeTheNextCard(t *testing.T) {
 }
 
 func TestDaemonEnds(t *testing.T) {
-	noLeaks(t)
+	testkit.NoLeaks(t)
 	d := startFake(t)
 	d.insert(atrT0)
 	r := newReader(t, fakeName, Config{Socket: d.socket})
@@ -184,7 +185,7 @@ func TestDaemonEnds(t *testing.T) {
 }
 
 func TestCancelledConnect(t *testing.T) {
-	noLeaks(t)
+	testkit.NoLeaks(t)
 	d := startFake(t)
 	d.insert(atrT0)
 	asked := make(chan struct{})

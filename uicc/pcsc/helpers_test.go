@@ -3,7 +3,6 @@ package pcsc
 import (
 	"context"
 	"encoding/hex"
-	"runtime"
 	"testing"
 	"time"
 
@@ -25,21 +24,6 @@ func hx(s string) []byte {
 		panic(err)
 	}
 	return b
-}
-
-// noLeaks fails the test where goroutines are left at its end.
-func noLeaks(t *testing.T) {
-	t.Helper()
-	before := runtime.NumGoroutine()
-	t.Cleanup(func() {
-		for end := time.Now().Add(patience); runtime.NumGoroutine() > before; time.Sleep(time.Millisecond) {
-			if time.Now().After(end) {
-				buf := make([]byte, 1<<16)
-				t.Errorf("goroutines: %d before, now\n%s", before, buf[:runtime.Stack(buf, true)])
-				return
-			}
-		}
-	})
 }
 
 func testContext(t *testing.T) context.Context {

@@ -19,6 +19,7 @@ import (
 	"testing"
 	"time"
 
+	"bipd/internal/testkit"
 	"bipd/uicc"
 
 	"golang.org/x/sys/unix"
@@ -241,7 +242,7 @@ func testInside(t *testing.T) {
 		fmt.Println(cannotSetUp + err.Error())
 		return
 	}
-	noLeaks(t)
+	testkit.NoLeaks(t)
 	stop := startPcscd(t, os.Getenv(insideEnv))
 	eventually(t, "reach pcscd", func() error {
 		list, err := List(testContext(t), Config{})

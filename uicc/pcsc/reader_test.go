@@ -13,11 +13,12 @@ import (
 	"testing"
 	"time"
 
+	"bipd/internal/testkit"
 	"bipd/uicc"
 )
 
 func TestList(t *testing.T) {
-	noLeaks(t)
+	testkit.NoLeaks(t)
 	for _, minor := range []int32{3, 4, 5} {
 		d := startFake(t)
 		d.set(func() { d.minor = minor })
@@ -38,7 +39,7 @@ func TestList(t *testing.T) {
 
 // TestCompatibleDaemon: pcscd from 2.4.1 on takes 4:4 although its own version is newer.
 func TestCompatibleDaemon(t *testing.T) {
-	noLeaks(t)
+	testkit.NoLeaks(t)
 	d := startFake(t)
 	d.fault = func(conn net.Conn, cmd command) bool {
 		if cmd != cmdVersion {
@@ -80,7 +81,7 @@ func TestSocketName(t *testing.T) {
 }
 
 func TestUnreachable(t *testing.T) {
-	noLeaks(t)
+	testkit.NoLeaks(t)
 	dir := t.TempDir()
 	dead := filepath.Join(dir, "dead")
 	ln, err := net.ListenUnix("unix", &net.UnixAddr{Name: dead, Net: "unix"})
@@ -106,7 +107,7 @@ func TestUnreachable(t *testing.T) {
 }
 
 func TestSession(t *testing.T) {
-	noLeaks(t)
+	testkit.NoLeaks(t)
 	d := startFake(t)
 	var seen []string
 	d.card = func(apdu []byte) ([]byte, Code) {
@@ -156,7 +157,7 @@ func TestSession(t *testing.T) {
 }
 
 func TestT1PassesAPDUs(t *testing.T) {
-	noLeaks(t)
+	testkit.NoLeaks(t)
 	d := startFake(t)
 	var seen []byte
 	d.card = func(apdu []byte) ([]byte, Code) { seen = apdu; return hx("9000"), Success }
@@ -172,7 +173,7 @@ func TestT1PassesAPDUs(t *testing.T) {
 }
 
 func TestConnectErrors(t *testing.T) {
-	noLeaks(t)
+	testkit.NoLeaks(t)
 	d := startFake(t)
 	cfg := Config{Socket: d.socket}
 	if _, err := newReader(t, fakeName, cfg).Connect(testContext(t)); !errors.Is(err, uicc.ErrRemoved) {
@@ -193,7 +194,7 @@ func TestConnectErrors(t *testing.T) {
 }
 
 func TestWatch(t *testing.T) {
-	noLeaks(t)
+	testkit.NoLeaks(t)
 	d := startFake(t)
 	states := newReader(t, fakeName, Config{Socket: d.socket}).Watch(context.Background())
 	await(t, states, uicc.SlotEmpty)
@@ -222,7 +223,7 @@ func TestPostKeepsTheNewest(t *testing.T) {
 }
 
 func TestOldDaemonIsPolled(t *testing.T) {
-	noLeaks(t)
+	testkit.NoLeaks(t)
 	d := startFake(t)
 	d.set(func() { d.minor = 3 })
 	ctx, cancel := context.WithCancel(testContext(t))

@@ -3,10 +3,12 @@ package pcsc
 import (
 	"reflect"
 	"testing"
+
+	"bipd/internal/testkit"
 )
 
 func TestStates(t *testing.T) {
-	noLeaks(t)
+	testkit.NoLeaks(t)
 	d := startFake(t)
 	for _, atr := range [][]byte{nil, atrT0, atrT1} {
 		d.insert(atr)

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"bipd/internal/testkit"
 	"bipd/uicc"
 )
 
@@ -27,7 +28,7 @@ func leaveSocketFile(t *testing.T, path string) {
 const short = 50 * time.Millisecond
 
 func TestMuteCard(t *testing.T) {
-	noLeaks(t)
+	testkit.NoLeaks(t)
 	r := listenAt(t, Config{ExchangeTimeout: short})
 	mute := true
 	p := insertPeer(t, r, func(payload []byte) []byte {
@@ -54,7 +55,7 @@ func TestMuteCard(t *testing.T) {
 }
 
 func TestLateResponseIsNotTakenForAnother(t *testing.T) {
-	noLeaks(t)
+	testkit.NoLeaks(t)
 	r := listenAt(t, Config{})
 	asked, release := make(chan struct{}), make(chan struct{})
 	n := 0
@@ -88,7 +89,7 @@ func TestLateResponseIsNotTakenForAnother(t *testing.T) {
 }
 
 func TestCancelledBefore(t *testing.T) {
-	noLeaks(t)
+	testkit.NoLeaks(t)
 	r := listenAt(t, Config{})
 	p := insertPeer(t, r, well(atrT0, always("9000")))
 	c := connect(t, r)
@@ -141,7 +142,7 @@ func TestBadCards(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			noLeaks(t)
+			testkit.NoLeaks(t)
 			r := listenAt(t, Config{ExchangeTimeout: short})
 			p := insertPeer(t, r, tt.answer)
 			c, err := r.Connect(testContext(t))
@@ -169,7 +170,7 @@ func TestBadCards(t *testing.T) {
 }
 
 func TestWrongTCKIsForgiven(t *testing.T) {
-	noLeaks(t)
+	testkit.NoLeaks(t)
 	r := listenAt(t, Config{})
 	atr := bytes.Clone(atrT1)
 	atr[len(atr)-1] ^= 0xFF
@@ -180,7 +181,7 @@ func TestWrongTCKIsForgiven(t *testing.T) {
 }
 
 func TestCardLeavesDuringExchange(t *testing.T) {
-	noLeaks(t)
+	testkit.NoLeaks(t)
 	r := listenAt(t, Config{})
 	leave := make(chan struct{})
 	p := insertPeer(t, r, func(payload []byte) []byte {
@@ -201,7 +202,7 @@ func TestCardLeavesDuringExchange(t *testing.T) {
 }
 
 func TestCloseDuringExchange(t *testing.T) {
-	noLeaks(t)
+	testkit.NoLeaks(t)
 	r := listenAt(t, Config{})
 	asked := make(chan struct{})
 	insertPeer(t, r, func(payload []byte) []byte {
@@ -222,7 +223,7 @@ func TestCloseDuringExchange(t *testing.T) {
 }
 
 func TestCardThatTakesNothing(t *testing.T) {
-	noLeaks(t)
+	testkit.NoLeaks(t)
 	ours, theirs := net.Pipe() // a pipe holds no bytes: each write waits for a reader
 	defer theirs.Close()
 	l := newLink(ours)

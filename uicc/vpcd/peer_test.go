@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/hex"
 	"net"
-	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -30,21 +29,6 @@ func hx(s string) []byte {
 
 // patience bounds how long a test waits for what must happen.
 const patience = 10 * time.Second
-
-// noLeaks fails the test where goroutines are left at its end.
-func noLeaks(t *testing.T) {
-	t.Helper()
-	before := runtime.NumGoroutine()
-	t.Cleanup(func() {
-		for end := time.Now().Add(patience); runtime.NumGoroutine() > before; time.Sleep(time.Millisecond) {
-			if time.Now().After(end) {
-				buf := make([]byte, 1<<16)
-				t.Errorf("goroutines: %d before, now\n%s", before, buf[:runtime.Stack(buf, true)])
-				return
-			}
-		}
-	})
-}
 
 func testContext(t *testing.T) context.Context {
 	t.Helper()

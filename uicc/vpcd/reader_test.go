@@ -10,11 +10,12 @@ import (
 	"testing"
 	"time"
 
+	"bipd/internal/testkit"
 	"bipd/uicc"
 )
 
 func TestSession(t *testing.T) {
-	noLeaks(t)
+	testkit.NoLeaks(t)
 	for _, scheme := range []string{"unix", "tcp"} {
 		t.Run(scheme, func(t *testing.T) {
 			cfg := Config{Name: "slot", Listen: "tcp:127.0.0.1:0"}
@@ -71,7 +72,7 @@ func TestSession(t *testing.T) {
 }
 
 func TestT1PassesAPDUs(t *testing.T) {
-	noLeaks(t)
+	testkit.NoLeaks(t)
 	r := listenAt(t, Config{})
 	p := insertPeer(t, r, well(atrT1, always("9000")))
 	c := connect(t, r)
@@ -87,7 +88,7 @@ func TestT1PassesAPDUs(t *testing.T) {
 }
 
 func TestWatch(t *testing.T) {
-	noLeaks(t)
+	testkit.NoLeaks(t)
 	r := listenAt(t, Config{})
 	states := r.Watch(context.Background()) // ends by SlotGone
 	await(t, states, uicc.SlotEmpty)
@@ -126,7 +127,7 @@ func TestWatch(t *testing.T) {
 }
 
 func TestWatchSeesAnExchangedCard(t *testing.T) {
-	noLeaks(t)
+	testkit.NoLeaks(t)
 	r := listenAt(t, Config{})
 	p := insertPeer(t, r, well(atrT0, always("9000")))
 	ctx, cancel := context.WithCancel(context.Background())
@@ -143,7 +144,7 @@ func TestWatchSeesAnExchangedCard(t *testing.T) {
 }
 
 func TestSecondCardIsTurnedAway(t *testing.T) {
-	noLeaks(t)
+	testkit.NoLeaks(t)
 	r := listenAt(t, Config{})
 	insertPeer(t, r, well(atrT0, always("9000")))
 	second := dialPeer(t, r, well(atrT1, always("6F00")))
@@ -197,7 +198,7 @@ func TestListenErrors(t *testing.T) {
 }
 
 func TestSocketFile(t *testing.T) {
-	noLeaks(t)
+	testkit.NoLeaks(t)
 	path := filepath.Join(t.TempDir(), "card")
 	r := listenAt(t, Config{Listen: "unix:" + path})
 	if info, err := os.Stat(path); err != nil || info.Mode().Perm() != 0o600 {

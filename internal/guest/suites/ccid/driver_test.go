@@ -17,6 +17,7 @@ import (
 	"bipd/ccid"
 	"bipd/ccid/usbfs"
 	"bipd/internal/guest"
+	"bipd/internal/testkit"
 	"bipd/uicc"
 )
 
@@ -63,7 +64,8 @@ func (b bus) Open(d usbfs.Device, iface uint8) (ccid.Transport, error) {
 // drive runs the driver until the end of the test, which fails if something is left behind.
 func drive(t *testing.T, b bus) *ccid.Hub {
 	t.Helper()
-	noLeaks(t)
+	testkit.NoLeaks(t)
+	testkit.NoOpenFiles(t)
 	hub := ccid.NewHub(ccid.Config{Bus: b, Log: slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelDebug}))})
 	ctx, stop := context.WithCancel(context.Background())
 	ended := make(chan struct{})
@@ -228,20 +230,4 @@ func use(t *testing.T) (files []string, goroutines int) {
 		}
 	}
 	return files, runtime.NumGoroutine()
-}
-
-// noLeaks fails the test where more files are open or goroutines run at its end.
-func noLeaks(t *testing.T) {
-	t.Helper()
-	files, goroutines := use(t)
-	t.Cleanup(func() {
-		eventually(t, "leak", func() error {
-			if nowFiles, now := use(t); len(nowFiles) > len(files) || now > goroutines {
-				buf := make([]byte, 1<<20)
-				return fmt.Errorf("open before %q, now %q; goroutines before %d, now %d\n%s", files, nowFiles, goroutines, now,
-					buf[:runtime.Stack(buf, true)])
-			}
-			return nil
-		})
-	})
 }

@@ -19,6 +19,7 @@ import (
 
 	"bipd/ccid/usbfs"
 	"bipd/internal/guest"
+	"bipd/internal/testkit"
 )
 
 func TestInsideScan(t *testing.T) {
@@ -173,7 +174,8 @@ func TestInsideKernelDriver(t *testing.T) {
 		d, _ = find(t, hid)
 		return d.Interfaces[0].Driver == "usbhid"
 	})
-	noLeaks(t)
+	testkit.NoLeaks(t)
+	testkit.NoOpenFiles(t)
 	h, err := usbfs.FS{}.Open(d, number)
 	if err != nil {
 		t.Fatal(err)

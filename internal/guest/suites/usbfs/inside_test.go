@@ -8,8 +8,6 @@ import (
 	"encoding/binary"
 	"encoding/hex"
 	"errors"
-	"os"
-	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -17,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"bipd/ccid/usbfs"
+	"bipd/internal/testkit"
 )
 
 // Messages to the reader (USB CCID rev 1.1, clause 6.1): type, length of the data, slot, number, three octets of the type.
@@ -66,7 +65,8 @@ func reader(t *testing.T) usbfs.Device {
 func open(t *testing.T) (*usbfs.Handle, usbfs.Device) {
 	t.Helper()
 	d := reader(t)
-	noLeaks(t)
+	testkit.NoLeaks(t)
+	testkit.NoOpenFiles(t)
 	h, err := usbfs.FS{}.Open(d, 0)
 	if err != nil {
 		t.Fatal(err)
@@ -176,39 +176,6 @@ func testContext(t *testing.T) context.Context {
 	ctx, stop := context.WithTimeout(context.Background(), patience)
 	t.Cleanup(stop)
 	return ctx
-}
-
-// noLeaks fails the test where goroutines or open files are left at its end.
-func noLeaks(t *testing.T) {
-	t.Helper()
-	files := func() []string {
-		entries, err := os.ReadDir("/proc/self/fd")
-		if err != nil {
-			t.Fatal(err)
-		}
-		var names []string
-		for _, e := range entries {
-			target, _ := os.Readlink("/proc/self/fd/" + e.Name())
-			names = append(names, target)
-		}
-		return names
-	}
-	if r, w, err := os.Pipe(); err == nil { // the runtime's poller has files of its own, from its first use on
-		r.Close()
-		w.Close()
-	}
-	runtime.GC() // files that others left to it are closed now
-	routines, before := runtime.NumGoroutine(), files()
-	t.Cleanup(func() {
-		for end := time.Now().Add(patience); runtime.NumGoroutine() > routines || len(files()) > len(before); time.Sleep(10 * time.Millisecond) {
-			if time.Now().After(end) {
-				buf := make([]byte, 1<<16)
-				t.Errorf("open files before %q, now %q; %d goroutines before, now\n%s", before, files(), routines,
-					buf[:runtime.Stack(buf, true)])
-				return
-			}
-		}
-	})
 }
 
 // kernelLog is what the kernel has logged so far.

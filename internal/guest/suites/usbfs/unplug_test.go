@@ -19,6 +19,7 @@ import (
 
 	"bipd/ccid/usbfs"
 	"bipd/internal/guest"
+	"bipd/internal/testkit"
 )
 
 // absent tells whether a scan finds no reader.
@@ -58,7 +59,8 @@ func upon(t *testing.T, what string, signals <-chan struct{}, holds func() bool)
 // Everything that waits is told that the device is gone, nothing is left behind, and the events tell of it.
 func TestInsideUnplug(t *testing.T) {
 	d := reader(t)
-	noLeaks(t)
+	testkit.NoLeaks(t)
+	testkit.NoOpenFiles(t)
 	var log bytes.Buffer
 	ctx, stop := context.WithCancel(context.Background())
 	signals := usbfs.FS{}.Watch(ctx, slog.New(slog.NewTextHandler(&log, nil)))

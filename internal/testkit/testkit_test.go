@@ -1,0 +1,84 @@
+package testkit
+
+import (
+	"net"
+	"runtime"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// settle gives up after its time, and not before.
+func TestSettle(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		start := time.Now()
+		if err := settle(func() error { return net.ErrClosed }); err != net.ErrClosed || time.Since(start) < settleTime {
+			t.Errorf("%v after %v", err, time.Since(start))
+		}
+		start = time.Now()
+		err := settle(func() error {
+			if time.Since(start) < settleTime/2 {
+				return net.ErrClosed
+			}
+			return nil
+		})
+		if err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// A goroutine too many is told with its stack.
+func TestGoroutinesTellsWho(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		before := runtime.NumGoroutine()
+		end := make(chan bool)
+		go leftOver(end)
+		if err := Goroutines(before); err == nil || !strings.Contains(err.Error(), "leftOver") {
+			t.Errorf("left over: %v", err)
+		}
+		close(end)
+		if err := Goroutines(before); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+func leftOver(end chan bool) { <-end }
+
+func TestOpenFilesNamesThem(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	with, err := openFiles()
+	l.Close()
+	without, err2 := openFiles()
+	if err != nil || err2 != nil || len(with) != len(without)+1 {
+		t.Errorf("%q, %v with a socket, %q, %v without", with, err, without, err2)
+	}
+}
+
+func TestLogLines(t *testing.T) {
+	var l Log
+	l.Write([]byte("one red\ntwo"))
+	l.Write([]byte(" red\nthree\n"))
+	if got := l.Lines("red", "two"); len(got) != 1 || got[0] != "two red" {
+		t.Errorf("%q", got)
+	}
+	if l.String() != "one red\ntwo red\nthree\n" {
+		t.Errorf("%q", l.String())
+	}
+}
+
+func TestPorts(t *testing.T) {
+	if c, err := net.Dial("tcp", ClosedPort(t).String()); err == nil {
+		c.Close()
+		t.Error("the closed port is open")
+	}
+	if c, err := net.DialTimeout("tcp", BlackHole(t).String(), 200*time.Millisecond); err == nil {
+		c.Close()
+		t.Error("the black hole answers")
+	}
+}
