@@ -143,12 +143,13 @@ func TestRefusals(t *testing.T) {
 				{"127.0.0.1:80", cat.BIPSecurityError, []string{"127.0.0.1:80", "default: loopback"}},
 				{"169.254.169.254:80", cat.BIPSecurityError, []string{"169.254.169.254:80", "default: link-local"}},
 			} {
-				if err := s.use(func(ctx context.Context, tk *softuicc.Toolkit) error { return s.refused(ctx, tk, r) }); err != nil {
+				refused := func(ctx context.Context, tk *softuicc.Toolkit) error { return s.refused(ctx, tk, r) }
+				cause := r.deciding[1]
+				if err := s.use(refused, sight{cause, func(e trace.Event) bool { return strings.Contains(e.Err, cause) }}); err != nil {
 					t.Errorf("%s: %v", r.destination, err)
 				}
 				s.logged(decides, r.deciding...)
 				s.logged(s.term.cp, r.destination)
-				s.tracedFailure(r)
 			}
 		})
 	}
@@ -189,12 +190,4 @@ func (s *stand) refused(ctx context.Context, tk *softuicc.Toolkit, r refusal) er
 		return fmt.Errorf("background mode: %w, want 3A %02X", err, r.info)
 	}
 	return s.download(ctx, tk, wordPort)
-}
-
-// tracedFailure wants the cause in an event.
-func (s *stand) tracedFailure(r refusal) {
-	s.Helper()
-	if !slices.ContainsFunc(s.events, func(e trace.Event) bool { return strings.Contains(e.Err, r.deciding[1]) }) {
-		s.Errorf("no event has the cause %q", r.deciding[1])
-	}
 }

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"slices"
 	"strings"
 	"testing"
 
@@ -18,6 +17,10 @@ func TestSecrets(t *testing.T) {
 	eachMethod(t, nil, func(s *stand) {
 		s.serve(wordPort, repeatWord)
 		const login, password = "card-login", "card-Password"
+		step := "S403" // the AP tells the profile
+		if s.net.method == trace.Method2 {
+			step = "S705" // the AP has taken the card's login and password
+		}
 		err := s.use(func(ctx context.Context, tk *softuicc.Toolkit) error {
 			if err := s.download(ctx, tk, wordPort); err != nil {
 				return err
@@ -30,22 +33,13 @@ func TestSecrets(t *testing.T) {
 				return err
 			}
 			return c.Close()
-		})
+		}, sight{step, func(e trace.Event) bool { return e.Step == step && e.Err == "" }},
+			sight{"an APDU", func(e trace.Event) bool { return e.APDU != "" }})
 		if err != nil {
 			s.Fatal(err)
 		}
 		s.term.close()
 		s.noSecret(password)
-		step := "S403" // the AP tells the profile
-		if s.net.method == trace.Method2 {
-			step = "S705" // the AP has taken the card's login and password
-		}
-		if !slices.ContainsFunc(s.events, func(e trace.Event) bool { return e.Step == step && e.Err == "" }) {
-			s.Errorf("no %s among %d events", step, len(s.events))
-		}
-		if !slices.ContainsFunc(s.events, func(e trace.Event) bool { return e.APDU != "" }) {
-			s.Error("no APDU among the events")
-		}
 		for _, p := range []*process{s.term.cp, s.term.ap} {
 			if !strings.Contains(s.log(p), "level=DEBUG") {
 				s.Errorf("%s has logged nothing at debug level", p.name)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -84,12 +85,29 @@ const background = cat.OpenImmediate | cat.OpenBackground
 // server is an address of the server with a port.
 func (s *stand) server(port int) string { return fmt.Sprintf("%v:%d", s.net.server, port) }
 
-// use puts a card in and takes it out when its applet has ended. It returns the applet's error, and keeps the events.
-func (s *stand) use(applet softuicc.Applet) error {
+// sight is an event that a test wants to see.
+type sight struct {
+	what string
+	is   func(e trace.Event) bool
+}
+
+// use puts a card in and takes it out when its applet has ended and all was seen that is wanted. It returns the applet's error,
+// and keeps the events.
+func (s *stand) use(applet softuicc.Applet, wanted ...sight) error {
 	s.Helper()
 	rec := s.record()
-	err := useCard(s.ctx, s.term.reader, func() {}, applet)
+	err := useCard(s.ctx, s.term.reader, func() { // events may come long after what they tell of
+		rec.until(within, func(since []trace.Event) bool {
+			wanted = slices.DeleteFunc(wanted, func(w sight) bool { return slices.ContainsFunc(since, w.is) })
+			return len(wanted) == 0
+		})
+	}, applet)
 	s.events = append(s.events, rec.stop()...)
+	if err == nil {
+		for _, w := range wanted {
+			s.Errorf("no event: %s", w.what)
+		}
+	}
 	return err
 }
 
