@@ -260,6 +260,21 @@ func TestExchangeToldByInterruptAlone(t *testing.T) {
 	}
 }
 
+// What a reader tells right after it was opened may be of before: the card that is in since then stays, where the status says so.
+func TestOldNewsAfterOpening(t *testing.T) {
+	for state, msg := range map[string][]byte{"no card": {0x50, 0x02}, "a card": {0x50, 0x03}} {
+		s := newSlot(&Device{cfg: Config{}.filled()}, 0)
+		s.dev.slots = []*Slot{s}
+		s.dev.refreshed()
+		s.saw(typeGetSlotStatus, iccInactive)
+		s.powered([]byte{0x3B, 0})
+		s.dev.interrupt(msg)
+		if h := <-s.hints; h.exchanged != 0 || !h.changed {
+			t.Errorf("told of %s: hint %+v, want that the status is asked for and nothing else", state, h)
+		}
+	}
+}
+
 // One slot has one card user at a time.
 func TestInUse(t *testing.T) {
 	r, d := emulated(t, ccidemu.PCTwin(), Config{})

@@ -5,6 +5,7 @@ package ccid
 import (
 	"context"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net"
@@ -95,11 +96,43 @@ func newDesk(t *testing.T, g *guest.Guest) {
 	}
 }
 
-// connect connects to the slot.
+// connect connects to the slot, once QEMU has taken note that the last card and the connection to it are gone.
 func (d *desk) connect(ctx context.Context) (net.Conn, error) {
 	d.leave()
 	d.leave, d.soft, d.odd, d.card = func() {}, nil, nil, nil
+	for {
+		free, err := d.free(ctx)
+		if err != nil {
+			return nil, err
+		}
+		if free {
+			break
+		}
+		select {
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-time.After(5 * time.Millisecond):
+		}
+	}
 	return new(net.Dialer).DialContext(ctx, "unix", d.guest.Socket("card"))
+}
+
+// free tells whether nobody is connected to the slot, as QEMU sees it.
+func (d *desk) free(ctx context.Context) (bool, error) {
+	answer, err := d.guest.QMP().Execute(ctx, "query-chardev", nil)
+	if err != nil {
+		return false, err
+	}
+	var devices []struct{ Label, Filename string }
+	if err := json.Unmarshal(answer, &devices); err != nil {
+		return false, err
+	}
+	for _, dev := range devices {
+		if dev.Label == "card" {
+			return strings.HasPrefix(dev.Filename, "disconnected:"), nil
+		}
+	}
+	return false, fmt.Errorf("no character device for the card in %s", answer)
 }
 
 func (d *desk) useSoft(ctx context.Context, atr string) error {

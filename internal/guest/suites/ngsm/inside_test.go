@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -17,6 +18,7 @@ import (
 	"time"
 
 	"bipd/internal/guest"
+	"bipd/internal/testkit"
 	"bipd/ptylink"
 	"bipd/ptylink/at"
 	"bipd/ptylink/mux"
@@ -267,6 +269,13 @@ func receive(r io.Reader, size, n int) error {
 // TestInsideLink has both ends of ours on serial ports with RTS and CTS: the line comes up with its payload check, carries
 // channels, refuses a second user, and comes back after the AP's end was torn.
 func TestInsideLink(t *testing.T) {
+	var said testkit.Log
+	log := slog.New(slog.NewTextHandler(&said, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	defer func() {
+		if t.Failed() {
+			t.Logf("log:\n%s", &said)
+		}
+	}()
 	near, far := serialPorts(t)
 	tty := ptylink.TTYConfig{Speed: 115200, RTSCTS: true}
 	open := func(path string) func(context.Context) (io.ReadWriteCloser, error) {
@@ -276,7 +285,7 @@ func TestInsideLink(t *testing.T) {
 	var mu sync.Mutex
 	checked := false
 	startAP := func() (*ptylink.Peer, func()) {
-		peer := ptylink.NewPeer(ptylink.PeerConfig{Name: "ap", Open: open(far), Tap: func(_ ptylink.Direction, line string) {
+		peer := ptylink.NewPeer(ptylink.PeerConfig{Name: "ap", Log: log, Open: open(far), Tap: func(_ ptylink.Direction, line string) {
 			mu.Lock()
 			defer mu.Unlock()
 			checked = checked || line == "AT%MUXCHK=1"
@@ -293,7 +302,7 @@ func TestInsideLink(t *testing.T) {
 		go func() { defer close(done); peer.Run(ctx) }()
 		return peer, func() { cancel(); await(t, "the end of the AP", done) }
 	}
-	link := ptylink.NewLink(ptylink.LinkConfig{Name: "cp", Open: open(near), State: func(is bool, _ error) {
+	link := ptylink.NewLink(ptylink.LinkConfig{Name: "cp", Log: log, Open: open(near), State: func(is bool, _ error) {
 		if is {
 			up <- struct{}{}
 		}
