@@ -14,15 +14,8 @@ import (
 
 func TestMain(m *testing.M) { guest.Main(m) }
 
-// One guest with two serial ports, which the host joins.
 func TestNGSM(t *testing.T) {
-	g := guest.Start(t, guest.Config{
-		Modules: []string{"n_gsm"},
-		Sockets: []string{"near", "far"},
-		Devices: []string{"pci-serial-2x,chardev1=near,chardev2=far"},
-		Timeout: 8 * time.Minute,
-	})
-	join(t, g.Socket("near"), g.Socket("far"))
+	g := joined(t, "n_gsm")
 	for _, line := range []string{"pty", "serial"} {
 		for _, role := range []string{"initiator", "responder"} {
 			for _, option := range []string{"basic", "advanced"} {
@@ -30,7 +23,22 @@ func TestNGSM(t *testing.T) {
 			}
 		}
 	}
-	t.Run("link", func(t *testing.T) { g.Run(t, "TestInsideLink") })
+}
+
+// The link has serial ports that no other multiplexer has used before.
+func TestLink(t *testing.T) { joined(t).Run(t, "TestInsideLink") }
+
+// joined is a guest with two serial ports, which the host joins.
+func joined(t *testing.T, modules ...string) *guest.Guest {
+	t.Helper()
+	g := guest.Start(t, guest.Config{
+		Modules: modules,
+		Sockets: []string{"near", "far"},
+		Devices: []string{"pci-serial-2x,chardev1=near,chardev2=far"},
+		Timeout: 8 * time.Minute,
+	})
+	join(t, g.Socket("near"), g.Socket("far"))
+	return g
 }
 
 // join copies between the sockets of two serial ports until the test ends.
