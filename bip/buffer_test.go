@@ -21,7 +21,7 @@ import (
 func put(b *rxBuffer, p []byte) (n int, edge bool) {
 	n = copy(b.space(), p)
 	if n > 0 {
-		edge = b.filled(n)
+		edge = b.filled(n, func() {})
 	}
 	return n, edge
 }

@@ -110,8 +110,8 @@ func (c *channel) receive() {
 		}
 		n, err := c.conn.Read(space)
 		if n > 0 {
-			c.emit(c.steps.fromServer, c.steps.peer, trace.CP, c.transport()+" data", n)
-			if c.rx.filled(n) {
+			tell := func() { c.emit(c.steps.fromServer, c.steps.peer, trace.CP, c.transport()+" data", n) }
+			if c.rx.filled(n, tell) {
 				c.g.wake()
 			}
 		}

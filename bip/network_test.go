@@ -23,7 +23,8 @@ func ramp(from, n int) []byte {
 	return b
 }
 
-// tcpServer serves each connection to 127.0.0.1 by serve, which owns it. The test's end waits for all of them.
+// tcpServer serves each connection to 127.0.0.1 by serve, which owns it until its deadline. The test's end waits for all of them:
+// what serve waits for besides the connection is to end with the test's context.
 func tcpServer(t testing.TB, serve func(*net.TCPConn)) netip.AddrPort {
 	t.Helper()
 	return tcpServerAt(t, "127.0.0.1:0", serve)
@@ -51,7 +52,12 @@ func tcpServerAt(t testing.TB, address string, serve func(*net.TCPConn)) netip.A
 	})
 	t.Cleanup(func() {
 		l.Close()
-		running.Wait()
+		ended := make(chan struct{})
+		go func() {
+			running.Wait()
+			close(ended)
+		}()
+		await(t, "the end of the server's connections", ended)
 	})
 	return addrPort(l.Addr())
 }
@@ -131,7 +137,18 @@ func await(t testing.TB, what string, event <-chan struct{}) {
 	select {
 	case <-event:
 	case <-time.After(testTime):
-		t.Errorf("%s did not happen", what)
+		t.Errorf("%s did not happen:\n%s", what, stacks())
+	}
+}
+
+// receive waits for a value in a step of an applet.
+func receive[T any](a *app, what string, from <-chan T) T {
+	select {
+	case v := <-from:
+		return v
+	case <-a.ctx.Done():
+		a.fail("%s did not come", what)
+		panic("not reached")
 	}
 }
 

@@ -129,7 +129,7 @@ func TestTwoAPDUs(t *testing.T) {
 		}
 	}
 	cfg := bip.Config{BufferLimit: 65535, Trace: stream}
-	run(t, options{router: kernel(nil), poll: noPoll, think: time.Second, config: cfg, taps: tapsOf(tap), applets: applets(func(a *app) {
+	run(t, options{router: kernel(nil), poll: noPoll, think: testTime, config: cfg, taps: tapsOf(tap), applets: applets(func(a *app) {
 		o := openBody("tcp", srv)
 		o.BufferSize = 65535
 		id, _ := a.open(o, cat.OpenImmediate)
@@ -214,14 +214,22 @@ func TestDataAvailableNotWanted(t *testing.T) {
 func TestDataAvailableAtOnce(t *testing.T) {
 	push := make(chan struct{})
 	srv := tcpServer(t, func(c *net.TCPConn) {
-		for range push {
-			c.Write([]byte("now"))
+		for {
+			select {
+			case _, more := <-push:
+				if !more {
+					return
+				}
+				c.Write([]byte("now"))
+			case <-t.Context().Done():
+				return
+			}
 		}
 	})
 	stream := &trace.Stream{}
 	sub := stream.Subscribe(1 << 12)
 	polls := newStatusTap()
-	run(t, options{router: kernel(nil), poll: noPoll, think: time.Second, config: bip.Config{Trace: stream}, taps: tapsOf(polls.tap), applets: applets(func(a *app) {
+	run(t, options{router: kernel(nil), poll: noPoll, think: testTime, config: bip.Config{Trace: stream}, taps: tapsOf(polls.tap), applets: applets(func(a *app) {
 		defer close(push)
 		a.both()
 		id := a.tcp(srv)
@@ -229,7 +237,11 @@ func TestDataAvailableAtOnce(t *testing.T) {
 			<-polls
 		}
 		for range 20 {
-			push <- struct{}{}
+			select {
+			case push <- struct{}{}:
+			case <-a.ctx.Done():
+				a.fail("the server takes no order")
+			}
 			if got := a.read(id, 3); string(got) != "now" {
 				a.fail("got %q", got)
 			}

@@ -51,8 +51,9 @@ func TestCardRemoved(t *testing.T) {
 			srv := tcpServer(t, endless)
 			conns := make(chan *watched, 4)
 			left := at.count
+			var opened atomic.Bool
 			fault := func(capdu []byte) softuicc.Fault {
-				if capdu[1] == at.ins {
+				if capdu[1] == at.ins && opened.Load() {
 					if left--; left == 0 {
 						return softuicc.Removal
 					}
@@ -62,6 +63,7 @@ func TestCardRemoved(t *testing.T) {
 			term := start(t, options{router: watching(conns), quirks: softuicc.Quirks{Fault: fault}, applets: applets(func(a *app) {
 				a.both()
 				id, other := a.tcp(srv), a.tcp(srv)
+				opened.Store(true)
 				for {
 					a.dataAvailable(id)
 					for range 20 {
@@ -216,9 +218,12 @@ func TestLateConnection(t *testing.T) {
 				defer close(done)
 				term := <-started
 				id, _ := a.open(openBody("tcp", srv), cat.OpenImmediate|cat.OpenBackground)
-				<-dialling
+				receive(a, "the connection's start", dialling)
 				tc.give(a, term, id)
-				closed = <-conns
+				select { // also where the applet's own time is over
+				case closed = <-conns:
+				case <-time.After(testTime):
+				}
 			})})
 			started <- term
 			await(t, "the late connection", done)

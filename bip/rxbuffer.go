@@ -46,9 +46,11 @@ func (b *rxBuffer) space() []byte {
 }
 
 // filled takes over n bytes that the reader put into space. It reports whether the card is to be told: the buffer was empty before.
-func (b *rxBuffer) filled(n int) (edge bool) {
+// Nobody can read the bytes before tell has been called, nor miss them after.
+func (b *rxBuffer) filled(n int, tell func()) (edge bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	tell()
 	if b.abandoned {
 		return false
 	}

@@ -5,16 +5,17 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"os"
 	"slices"
 	"testing"
 	"time"
 
 	"bipd/bip"
 	"bipd/cat"
-	"bipd/internal/testkit"
 )
 
-var loopback = netip.MustParseAddr("127.0.0.1")
+// loopback is an address of this process' own, so that no other takes a port that is free for a moment.
+var loopback = netip.AddrFrom4([4]byte{127, 1 + byte(os.Getpid()>>16)&0x3F, byte(os.Getpid() >> 8), byte(os.Getpid())})
 
 func serverBody(port uint16) *cat.OpenChannel {
 	return &cat.OpenChannel{BufferSize: 1400, Transport: &cat.TransportLevel{Protocol: cat.TCPServer, Port: port}}
@@ -36,7 +37,15 @@ func (a *app) listens(id int) {
 }
 
 // freePort is a TCP port that nobody listens on.
-func freePort(t *testing.T) uint16 { return testkit.ClosedPort(t).Port() }
+func freePort(t *testing.T) uint16 {
+	t.Helper()
+	l, err := net.Listen("tcp", netip.AddrPortFrom(loopback, 0).String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return addrPort(l.Addr()).Port()
+}
 
 func dialPort(t *testing.T, port uint16) net.Conn {
 	t.Helper()
