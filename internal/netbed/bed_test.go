@@ -51,9 +51,12 @@ func interfaces(t *testing.T, h *Host) []string {
 	return names
 }
 
-// within bounds what a broken bed could make wait for ever.
+// patience bounds what a broken bed could make wait for ever; it passes in full only where a test fails.
+const patience = 60 * time.Second
+
+// within is patience as a context.
 func within(t *testing.T) context.Context {
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	t.Cleanup(cancel)
 	return ctx
 }
@@ -68,9 +71,17 @@ func echo(t *testing.T, l net.Listener) {
 			return // closed by the cleanup
 		}
 		defer c.Close()
+		_ = c.SetDeadline(time.Now().Add(patience))
 		_, _ = io.Copy(c, c)
 	}()
-	t.Cleanup(func() { l.Close(); <-done })
+	t.Cleanup(func() {
+		l.Close()
+		select {
+		case <-done:
+		case <-time.After(patience):
+			t.Error("the echo server does not end")
+		}
+	})
 }
 
 // talk sends a line from the host to the address and expects it back.
@@ -81,7 +92,7 @@ func talk(t *testing.T, h *Host, address string) error {
 		return err
 	}
 	defer c.Close()
-	if err := c.SetDeadline(time.Now().Add(10 * time.Second)); err != nil {
+	if err := c.SetDeadline(time.Now().Add(patience)); err != nil {
 		return err
 	}
 	if _, err := io.WriteString(c, "hello"); err != nil {
@@ -183,7 +194,7 @@ func TestIPv6AndUDP(t *testing.T) {
 	if _, err := io.WriteString(c, "datagram"); err != nil {
 		t.Fatal(err)
 	}
-	if err := pc.SetDeadline(time.Now().Add(10 * time.Second)); err != nil {
+	if err := pc.SetDeadline(time.Now().Add(patience)); err != nil {
 		t.Fatal(err)
 	}
 	buf := make([]byte, 100)
@@ -311,15 +322,14 @@ func TestCloseLeavesNothing(t *testing.T) {
 	for range 5 {
 		use()
 	}
-	// The runtime keeps a few idle threads; a leak would be one thread for each of 100 calls.
-	allowed := [3]int{before[0], before[1] + 5, before[2]}
+	// The runtime keeps idle threads, the more the longer system calls took; a leak would be one thread for each of 100 calls.
+	allowed := [3]int{before[0], before[1] + 30, before[2]}
 	var after [3]int
-	for range 200 {
+	for end := time.Now().Add(patience / 2); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
 		after = counts(t)
 		if after[0] <= allowed[0] && after[1] <= allowed[1] && after[2] <= allowed[2] {
 			return
 		}
-		time.Sleep(10 * time.Millisecond)
 	}
 	t.Errorf("descriptors, threads, goroutines: before %v, after %v", before, after)
 }

@@ -71,15 +71,17 @@ func (h *Host) Command(ctx context.Context, name string, args ...string) *exec.C
 		}
 		return nil
 	}
-	cmd.WaitDelay = 2 * time.Second // for pipes that a process outside the group still holds
+	cmd.WaitDelay = 10 * time.Second // for pipes that a process outside the group still holds
 	return cmd
 }
 
 // path is where another process of the same user finds the namespace while the bed is open.
 func (h *Host) path() string { return fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), h.ns.Fd()) }
 
-// killRest kills every process that is in one of the bed's namespaces, and waits until none is left, for at most two
-// seconds.
+// killTime is how long what was killed may take to end, on a machine under any load.
+const killTime = 30 * time.Second
+
+// killRest kills every process that is in one of the bed's namespaces, and waits until none is left, for killTime at most.
 func (b *Bed) killRest() error {
 	spaces := make(map[inode]string)
 	for _, h := range b.hosts {
@@ -90,7 +92,7 @@ func (b *Bed) killRest() error {
 		spaces[id] = h.name
 	}
 	var left []string
-	for deadline := time.Now().Add(2 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+	for deadline := time.Now().Add(killTime); ; time.Sleep(5 * time.Millisecond) {
 		left = left[:0]
 		for pid, host := range processesIn(spaces) {
 			left = append(left, fmt.Sprintf("%d on %s", pid, host))

@@ -57,11 +57,10 @@ func processes(t *testing.T, ctx context.Context, h *Host) (*exec.Cmd, []int) {
 // awaitEnd waits until the process is gone or a zombie that somebody else has to collect.
 func awaitEnd(t *testing.T, pid int) {
 	t.Helper()
-	for range 500 {
+	for end := time.Now().Add(patience / 2); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
 		if errors.Is(syscall.Kill(pid, 0), syscall.ESRCH) || zombie(pid) {
 			return
 		}
-		time.Sleep(10 * time.Millisecond)
 	}
 	t.Errorf("process %d still runs", pid)
 }

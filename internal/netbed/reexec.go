@@ -36,13 +36,15 @@ func Reexec() error {
 		return nil
 	}
 	cmd := inUserNamespace()
+	// Before the copy runs: a signal that comes as soon as it has said something must not end this process.
+	signals := make(chan os.Signal, 4)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT)
 	runtime.LockOSThread() // Pdeathsig acts when the thread that starts the child ends
 	if err := cmd.Start(); err != nil {
 		runtime.UnlockOSThread()
+		signal.Stop(signals)
 		return forbidden(fmt.Errorf("start the program again in a user namespace: %w", err))
 	}
-	signals := make(chan os.Signal, 4)
-	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT)
 	go func() {
 		for s := range signals {
 			if s == os.Interrupt && foreground() {
