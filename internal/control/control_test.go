@@ -21,25 +21,48 @@ func (source) Channels() []Channel {
 	return []Channel{{Card: "card0", Channel: 1, Remote: "192.0.2.1:443"}}
 }
 
+// patience bounds every wait; it passes in full only where a test fails.
+const patience = 30 * time.Second
+
+// within is patience as a context.
+func within(t *testing.T) context.Context {
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+func receive[T any](t *testing.T, what string, c <-chan T) T {
+	t.Helper()
+	select {
+	case v := <-c:
+		return v
+	case <-time.After(patience):
+		t.Fatalf("waited %v for %s", patience, what)
+		panic("unreachable")
+	}
+}
+
 // serve runs a server until the test ends and returns its socket.
-func serve(t *testing.T, stream *trace.Stream) string {
+func serve(t *testing.T, src Source, stream *trace.Stream) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "s")
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
-	go func() { done <- Serve(ctx, path, source{}, stream) }()
+	go func() { done <- Serve(ctx, path, src, stream) }()
 	t.Cleanup(func() {
 		cancel()
-		if err := <-done; err != nil {
+		if err := receive(t, "the end of Serve", done); err != nil {
 			t.Errorf("Serve: %v", err)
 		}
 		if _, err := os.Stat(path); !errors.Is(err, os.ErrNotExist) {
 			t.Errorf("the socket is left: %v", err)
 		}
 	})
-	for deadline := time.Now().Add(5 * time.Second); ; time.Sleep(time.Millisecond) {
-		if c, err := net.Dial("unix", path); err == nil {
-			c.Close()
+	// An answer, not only a connection: the socket takes those before it has its mode.
+	c := NewClient(path)
+	defer c.Close()
+	for deadline := time.Now().Add(patience); ; time.Sleep(time.Millisecond) {
+		if _, err := c.Cards(within(t)); err == nil {
 			return path
 		} else if time.Now().After(deadline) {
 			t.Fatal(err)
@@ -48,26 +71,26 @@ func serve(t *testing.T, stream *trace.Stream) string {
 }
 
 func TestAsk(t *testing.T) {
-	c := NewClient(serve(t, &trace.Stream{}))
+	c := NewClient(serve(t, source{}, &trace.Stream{}))
 	defer c.Close()
-	cards, err := c.Cards(t.Context())
+	cards, err := c.Cards(within(t))
 	if err != nil || !reflect.DeepEqual(cards, source{}.Cards()) {
 		t.Errorf("cards %+v, %v", cards, err)
 	}
-	channels, err := c.Channels(t.Context())
+	channels, err := c.Channels(within(t))
 	if err != nil || !reflect.DeepEqual(channels, source{}.Channels()) {
 		t.Errorf("channels %+v, %v", channels, err)
 	}
-	if _, err := c.get(t.Context(), "nothing"); err == nil || !strings.Contains(err.Error(), "404") {
+	if _, err := c.get(within(t), "nothing"); err == nil || !strings.Contains(err.Error(), "404") {
 		t.Errorf("unknown question: %v", err)
 	}
 }
 
 func TestEvents(t *testing.T) {
 	stream := &trace.Stream{Source: "test"}
-	c := NewClient(serve(t, stream))
+	c := NewClient(serve(t, source{}, stream))
 	defer c.Close()
-	ctx, cancel := context.WithCancel(t.Context())
+	ctx, cancel := context.WithCancel(within(t))
 	var got []trace.Event
 	ready := func() {
 		stream.Emit(trace.Event{Step: "S401", From: trace.UICC, To: trace.CP, What: "one"})
@@ -87,11 +110,11 @@ func TestEvents(t *testing.T) {
 }
 
 func TestSocket(t *testing.T) {
-	path := serve(t, &trace.Stream{})
+	path := serve(t, source{}, &trace.Stream{})
 	if st, err := os.Stat(path); err != nil || st.Mode().Perm() != 0o660 {
 		t.Errorf("mode %v, %v", st.Mode(), err)
 	}
-	err := Serve(t.Context(), path, source{}, &trace.Stream{})
+	err := Serve(within(t), path, source{}, &trace.Stream{})
 	if err == nil || !strings.Contains(err.Error(), "another daemon serves it") {
 		t.Errorf("a second daemon: %v", err)
 	}
@@ -107,13 +130,13 @@ func TestSocket(t *testing.T) {
 	} else {
 		l.Close()
 	}
-	if err := Serve(t.Context(), filepath.Join(t.TempDir(), "no", "such", "folder"), source{}, nil); err == nil {
+	if err := Serve(within(t), filepath.Join(t.TempDir(), "no", "such", "folder"), source{}, nil); err == nil {
 		t.Error("a folder that is not there is no error")
 	}
 }
 
 func TestNoDaemon(t *testing.T) {
-	_, err := NewClient("/does/not/exist").Cards(t.Context())
+	_, err := NewClient("/does/not/exist").Cards(within(t))
 	if err == nil || !strings.Contains(err.Error(), "is the daemon running?") {
 		t.Errorf("got %v", err)
 	}

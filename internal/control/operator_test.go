@@ -4,11 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"net/http"
 	"strings"
 	"testing"
-	"time"
 
 	"bipd/trace"
 )
@@ -61,58 +59,41 @@ func (o *operator) Transmit(_ context.Context, card string, a APDU) (Reply, erro
 // serveSource runs a server of src until the test ends and returns a client of it.
 func serveSource(t *testing.T, src Source) *Client {
 	t.Helper()
-	path := t.TempDir() + "/s"
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() { done <- Serve(ctx, path, src, &trace.Stream{}) }()
-	c := NewClient(path)
-	t.Cleanup(func() {
-		c.Close()
-		cancel()
-		if err := <-done; err != nil {
-			t.Errorf("Serve: %v", err)
-		}
-	})
-	for deadline := time.Now().Add(5 * time.Second); ; time.Sleep(time.Millisecond) {
-		if conn, err := net.Dial("unix", path); err == nil {
-			conn.Close()
-			return c
-		} else if time.Now().After(deadline) {
-			t.Fatal(err)
-		}
-	}
+	c := NewClient(serve(t, src, &trace.Stream{}))
+	t.Cleanup(c.Close)
+	return c
 }
 
 func TestOperator(t *testing.T) {
-	o := &operator{asked: make(chan string, 1)}
+	o := &operator{asked: make(chan string, 10)}
 	c := serveSource(t, o)
 	const name = "card 0/?"
-	m, err := c.Menu(t.Context(), name)
-	if err != nil || m.Title != "t" || len(m.Items) != 1 || m.Items[0].Text != "one" || !m.Help || <-o.asked != "menu" {
+	m, err := c.Menu(within(t), name)
+	if err != nil || m.Title != "t" || len(m.Items) != 1 || m.Items[0].Text != "one" || !m.Help || receive(t, "the question", o.asked) != "menu" {
 		t.Errorf("%+v %v", m, err)
 	}
 	for _, tt := range []struct {
 		want string
 		ask  func() (Reply, error)
 	}{
-		{"{ID:7 Help:true}", func() (Reply, error) { return c.SelectItem(t.Context(), name, Selection{7, true}) }},
-		{"{Centre:+44 TPDU:00}", func() (Reply, error) { return c.DownloadSMS(t.Context(), name, SMS{"+44", "00"}) }},
-		{"{Code:3 Objects:1B0102}", func() (Reply, error) { return c.SendEvent(t.Context(), name, CardEvent{3, "1B0102"}) }},
-		{"{APDU:00A4}", func() (Reply, error) { return c.Transmit(t.Context(), name, APDU{"00A4"}) }},
+		{"{ID:7 Help:true}", func() (Reply, error) { return c.SelectItem(within(t), name, Selection{7, true}) }},
+		{"{Centre:+44 TPDU:00}", func() (Reply, error) { return c.DownloadSMS(within(t), name, SMS{"+44", "00"}) }},
+		{"{Code:3 Objects:1B0102}", func() (Reply, error) { return c.SendEvent(within(t), name, CardEvent{3, "1B0102"}) }},
+		{"{APDU:00A4}", func() (Reply, error) { return c.Transmit(within(t), name, APDU{"00A4"}) }},
 	} {
 		r, err := tt.ask()
 		if err != nil || r != (Reply{"9000", "OK", "AB"}) {
 			t.Errorf("%+v %v", r, err)
 			continue
 		}
-		if got := <-o.asked; got != tt.want {
+		if got := receive(t, "the question", o.asked); got != tt.want {
 			t.Errorf("asked %s, want %s", got, tt.want)
 		}
 	}
 	for card, want := range map[string]string{
 		"idle": "is not being served: absent", "closed": "forbids", "broken": "the card is mute", "nobody": `no such card: "nobody"`,
 	} {
-		if _, err := c.SelectItem(t.Context(), card, Selection{ID: 1}); err == nil || !strings.Contains(err.Error(), want) {
+		if _, err := c.SelectItem(within(t), card, Selection{ID: 1}); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v", card, err)
 		}
 	}
@@ -139,7 +120,7 @@ func TestOperatorStatus(t *testing.T) {
 		{"GET", "card0/apdu", ``, 405},
 		{"POST", "card0/reset", `{}`, 404},
 	} {
-		req, err := http.NewRequestWithContext(t.Context(), tt.method, "http://daemon/v1/cards/"+tt.path, strings.NewReader(tt.body))
+		req, err := http.NewRequestWithContext(within(t), tt.method, "http://daemon/v1/cards/"+tt.path, strings.NewReader(tt.body))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -156,14 +137,21 @@ func TestOperatorStatus(t *testing.T) {
 
 // TestOperatorGoes has a client give up: the daemon hears of it.
 func TestOperatorGoes(t *testing.T) {
-	o := &operator{asked: make(chan string, 1), block: make(chan struct{})}
+	o := &operator{asked: make(chan string, 10), block: make(chan struct{})}
 	c := serveSource(t, o)
-	ctx, cancel := context.WithCancel(t.Context())
-	go func() { <-o.block; cancel() }()
+	ctx, cancel := context.WithCancel(within(t))
+	go func() {
+		select {
+		case <-o.block:
+			cancel()
+		case <-ctx.Done():
+		}
+	}()
+	defer cancel()
 	if _, err := c.DownloadSMS(ctx, "idle", SMS{}); !errors.Is(err, context.Canceled) {
 		t.Error(err)
 	}
-	if got := <-o.asked; got != "gone" {
+	if got := receive(t, "the end of what it asked for", o.asked); got != "gone" {
 		t.Error(got)
 	}
 }
@@ -171,7 +159,7 @@ func TestOperatorGoes(t *testing.T) {
 // TestNoOperator is a daemon without cards.
 func TestNoOperator(t *testing.T) {
 	c := serveSource(t, source{})
-	if _, err := c.SelectItem(t.Context(), "card0", Selection{ID: 1}); err == nil || !strings.Contains(err.Error(), "404") {
+	if _, err := c.SelectItem(within(t), "card0", Selection{ID: 1}); err == nil || !strings.Contains(err.Error(), "404") {
 		t.Error(err)
 	}
 }

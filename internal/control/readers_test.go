@@ -33,7 +33,7 @@ func TestReaders(t *testing.T) {
 		"apd":               {source{}, nil, ErrNoReaders},
 	} {
 		t.Run(name, func(t *testing.T) {
-			got, err := serveSource(t, tc.src).Readers(t.Context())
+			got, err := serveSource(t, tc.src).Readers(within(t))
 			if !errors.Is(err, tc.err) || !reflect.DeepEqual(got, tc.want) {
 				t.Errorf("readers %+v, %v\nwant %+v, %v", got, err, tc.want, tc.err)
 			}
@@ -43,7 +43,7 @@ func TestReaders(t *testing.T) {
 
 // A daemon that is not there holds no readers; one that cannot be asked may.
 func TestReadersWithoutDaemon(t *testing.T) {
-	if _, err := NewClient("/does/not/exist").Readers(t.Context()); !errors.Is(err, ErrNoReaders) {
+	if _, err := NewClient("/does/not/exist").Readers(within(t)); !errors.Is(err, ErrNoReaders) {
 		t.Errorf("no socket: %v", err)
 	}
 	dead := filepath.Join(t.TempDir(), "s")
@@ -53,10 +53,10 @@ func TestReadersWithoutDaemon(t *testing.T) {
 	}
 	l.(*net.UnixListener).SetUnlinkOnClose(false)
 	l.Close()
-	if _, err := NewClient(dead).Readers(t.Context()); !errors.Is(err, ErrNoReaders) {
+	if _, err := NewClient(dead).Readers(within(t)); !errors.Is(err, ErrNoReaders) {
 		t.Errorf("a dead daemon's socket: %v", err)
 	}
-	ctx, cancel := context.WithCancel(t.Context())
+	ctx, cancel := context.WithCancel(within(t))
 	cancel()
 	if _, err := serveSource(t, readerSource{}).Readers(ctx); err == nil || errors.Is(err, ErrNoReaders) {
 		t.Errorf("no answer in time: %v", err)
