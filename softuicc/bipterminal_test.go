@@ -280,6 +280,7 @@ func (ch *simChannel) send(b *bipTerminal, data []byte, now bool) []byte {
 				return []byte{0x83, 2, resultBIP, 0}
 			}
 		}
+		ch.conn.SetWriteDeadline(time.Now().Add(wait))
 		if _, err := ch.conn.Write(ch.tx); err != nil {
 			ch.tx = nil
 			return []byte{0x83, 2, resultBIP, bipClosed}

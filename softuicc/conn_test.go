@@ -27,7 +27,7 @@ var (
 // runBIP runs applets against the correct terminal until they have ended; the judge must find nothing.
 func runBIP(t *testing.T, dial network, applets ...Applet) *bipTerminal {
 	t.Helper()
-	c := newCard(t, Config{Applets: applets})
+	c := newCard(t, Config{Applets: applets, ThinkTime: DefaultThinkTime}) // applets may wait outside of the toolkit
 	b := newBIPTerminal(newTerminal(t, c), dial)
 	done := make(chan struct{})
 	result := make(chan error, 1)

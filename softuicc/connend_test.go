@@ -68,14 +68,18 @@ func TestDeadlinesAndClose(t *testing.T) {
 func TestRxBound(t *testing.T) {
 	testkit.NoLeaks(t)
 	file := random(3 * rxLimit)
-	c := newCard(t, Config{})
+	c := newCard(t, Config{ThinkTime: DefaultThinkTime}) // the applet waits outside of the toolkit
 	full := make(chan struct{})
 	c.cfg.Applets = []Applet{func(ctx context.Context, tk *Toolkit) error {
 		conn, err := tk.Dial(ctx, tcp(cat.OpenImmediate))
 		if err != nil {
 			return err
 		}
-		<-full
+		select {
+		case <-full:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
 		got, err := io.ReadAll(conn)
 		if err != nil || !bytes.Equal(got, file) {
 			return fmt.Errorf("%d of %d bytes: %v", len(got), len(file), err)
@@ -84,34 +88,40 @@ func TestRxBound(t *testing.T) {
 	}}
 	b := newBIPTerminal(newTerminal(t, c), serving(func(far net.Conn) { far.Write(file) }))
 	done := make(chan struct{})
+	failed := make(chan error, 3) // the terminal may end the test before the goroutine ends
 	go func() {
 		defer close(done)
-		for end := time.Now().Add(wait); time.Now().Before(end); time.Sleep(time.Millisecond) {
+		stopped := false
+		for end := time.Now().Add(wait); !stopped && time.Now().Before(end) && t.Context().Err() == nil; time.Sleep(time.Millisecond) {
 			c.mu.Lock()
 			conn := (*Conn)(nil)
 			if c.kit != nil {
 				conn = c.kit.conns[1]
 			}
-			n, stopped := 0, conn != nil && conn.unread > 0 && !conn.receiving
-			if stopped {
+			n := 0
+			if stopped = conn != nil && conn.unread > 0 && !conn.receiving; stopped {
 				n = len(conn.rx)
 			}
 			c.mu.Unlock()
-			if stopped {
-				if n > rxLimit || n < rxLimit-maxReceive {
-					t.Errorf("it keeps %d octets, the bound is %d", n, rxLimit)
-				}
-				break
+			if stopped && (n > rxLimit || n < rxLimit-maxReceive) {
+				failed <- fmt.Errorf("it keeps %d octets, the bound is %d", n, rxLimit)
 			}
 		}
+		if !stopped {
+			failed <- errors.New("it never stopped to ask for more")
+		}
 		close(full)
-		ctx, cancel := context.WithTimeout(context.Background(), wait)
+		ctx, cancel := context.WithTimeout(t.Context(), wait)
 		defer cancel()
 		if err := c.Wait(ctx); err != nil {
-			t.Error(err)
+			failed <- err
 		}
 	}()
 	b.serve(done)
+	close(failed)
+	for err := range failed {
+		t.Error(err)
+	}
 	clean(t, c)
 }
 
@@ -135,10 +145,10 @@ func TestResetEndsConnections(t *testing.T) {
 	e.profile()
 	e.respond(e.fetch(), "830100")
 	e.respond(e.fetch(), "830100 38028100 350103 39020578")
-	<-reading
+	next(t, "the applet reads", reading)
 	c.Remove()
 	for range 2 {
-		if err := <-result; !errors.Is(err, ErrReset) {
+		if err := next(t, "what the applet got", result); !errors.Is(err, ErrReset) {
 			t.Errorf("after removal: %v", err)
 		}
 	}

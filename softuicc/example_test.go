@@ -3,6 +3,7 @@ package softuicc_test
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"bipd/cat"
 	"bipd/softuicc"
@@ -10,7 +11,7 @@ import (
 
 // A card with one applet meets a terminal that forgets whom its response is for.
 func ExampleCard_Violations() {
-	card, err := softuicc.New(softuicc.Config{Applets: []softuicc.Applet{
+	card, err := softuicc.New(softuicc.Config{ThinkTime: time.Minute, Applets: []softuicc.Applet{ // the applet is waited for
 		func(ctx context.Context, tk *softuicc.Toolkit) error {
 			r, err := tk.Do(ctx, &cat.MoreTime{}, 0, cat.DeviceTerminal)
 			fmt.Println("applet:", r.Result, err)
@@ -22,7 +23,8 @@ func ExampleCard_Violations() {
 		return
 	}
 	defer card.Close()
-	ctx := context.Background()
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
 	for _, apdu := range [][]byte{
 		{0x80, 0x10, 0, 0, 3, 0x01, 0x00, 0x08},                                   // TERMINAL PROFILE: MORE TIME
 		{0x80, 0x12, 0, 0, 11},                                                    // FETCH

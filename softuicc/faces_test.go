@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"path/filepath"
@@ -44,26 +45,19 @@ func TestReader(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	states := r.Watch(ctx)
-	next := func(s uicc.SlotState) {
+	state := func(wanted uicc.SlotState) {
 		t.Helper()
-		select {
-		case got, ok := <-states:
-			if !ok || got != s {
-				t.Fatalf("slot state %v %v, want %v", got, ok, s)
-			}
-		case <-time.After(wait):
-			t.Fatalf("no slot state, want %v", s)
-		}
+		want(t, "slot state", next(t, fmt.Sprintf("slot state %v", wanted), states), wanted)
 	}
 	want(t, "name", r.Name(), "slot 0")
-	next(uicc.SlotEmpty)
+	state(uicc.SlotEmpty)
 	if _, err := r.Connect(ctx); !errors.Is(err, uicc.ErrRemoved) {
 		t.Errorf("connect to an empty slot: %v", err)
 	}
 	if err := r.Insert(c); err != nil {
 		t.Fatal(err)
 	}
-	next(uicc.SlotPresent)
+	state(uicc.SlotPresent)
 	if r.Insert(newCard(t, Config{})) == nil || NewReader("slot 1").Insert(c) == nil {
 		t.Error("two cards in a slot, or one in two")
 	}
@@ -88,12 +82,12 @@ func TestReader(t *testing.T) {
 	if err := outcome(stuck); !errors.Is(err, uicc.ErrRemoved) {
 		t.Errorf("APDU under removal: %v", err)
 	}
-	next(uicc.SlotEmpty)
+	state(uicc.SlotEmpty)
 	c.SetQuirks(Quirks{})
 	if err := r.Insert(c); err != nil {
 		t.Fatal(err)
 	}
-	next(uicc.SlotPresent)
+	state(uicc.SlotPresent)
 	again, err := r.Connect(ctx)
 	if err != nil {
 		t.Fatal(err)
@@ -110,14 +104,16 @@ func TestReader(t *testing.T) {
 	}
 	newTerminal(t, again).expect("80F2000C00", swOK) // that Close was not its own
 	r.Unplug()
-	if got := <-states; got == uicc.SlotEmpty { // a slow receiver may see it or not
-		got = <-states
-		want(t, "state", got, uicc.SlotGone)
-	} else {
-		want(t, "state", got, uicc.SlotGone)
+	got := next(t, "slot state", states)
+	if got == uicc.SlotEmpty { // a slow receiver may see it or not
+		got = next(t, "slot state", states)
 	}
-	if _, ok := <-states; ok {
-		t.Error("Watch goes on after SlotGone")
+	want(t, "state", got, uicc.SlotGone)
+	select {
+	case _, ok := <-states:
+		want(t, "Watch goes on after SlotGone", ok, false)
+	case <-time.After(wait):
+		t.Error("Watch does not end after SlotGone")
 	}
 	if err := r.Insert(c); err == nil {
 		t.Error("a card went into a reader that is gone")
@@ -202,7 +198,7 @@ func TestHeldAnswerEnds(t *testing.T) {
 			ctx, cancel := context.WithCancel(context.Background())
 			defer cancel()
 			held := transmitting(ctx, c, 0x80, 0x10, 0, 0, 1, 1)
-			<-thinking
+			next(t, "the applet runs", thinking)
 			end.act(c, cancel)
 			if err := outcome(held); !errors.Is(err, end.want) {
 				t.Errorf("held answer: %v, want %v", err, end.want)
@@ -220,6 +216,7 @@ type vpcdPeer struct {
 func (p vpcdPeer) send(payload ...byte) {
 	p.t.Helper()
 	b := binary.BigEndian.AppendUint16(nil, uint16(len(payload)))
+	p.conn.SetWriteDeadline(time.Now().Add(wait))
 	if _, err := p.conn.Write(append(b, payload...)); err != nil {
 		p.t.Fatal(err)
 	}
@@ -342,7 +339,8 @@ func TestVPCDReader(t *testing.T) {
 }
 
 // TestVPCDAcknowledges plays a reader that sends length and payload apart, as vpcd does, over a TCP connection that holds
-// the second back until the first is acknowledged: a card that acknowledges late costs 40 ms an APDU.
+// the second back until the first is acknowledged: a card that acknowledges late costs 40 ms an APDU, nearly each. A machine that
+// is busy with other things makes some slow, too.
 func TestVPCDAcknowledges(t *testing.T) {
 	testkit.NoLeaks(t)
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -365,17 +363,21 @@ func TestVPCDAcknowledges(t *testing.T) {
 	result := make(chan error, 1)
 	go func() { result <- ServeVPCD(context.Background(), conn, newCard(t, Config{})) }()
 	const exchanges = 50
-	start := time.Now()
+	quick := 0
 	for range exchanges {
+		start := time.Now()
 		peer.Write([]byte{0, 5})
 		peer.Write([]byte{0x80, 0xF2, 0, 0x0C, 0})
 		peer.SetReadDeadline(time.Now().Add(wait))
 		if _, err := io.ReadFull(peer, make([]byte, 4)); err != nil {
 			t.Fatal(err)
 		}
+		if time.Since(start) < 20*time.Millisecond {
+			quick++
+		}
 	}
-	if took := time.Since(start); took > exchanges*40*time.Millisecond/2 {
-		t.Errorf("%d exchanges took %v", exchanges, took)
+	if quick < exchanges/4 {
+		t.Errorf("%d of %d exchanges took less than 20 ms", quick, exchanges)
 	}
 	peer.Close()
 	if err := outcome(result); err != nil {

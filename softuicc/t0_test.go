@@ -3,6 +3,7 @@ package softuicc
 import (
 	"context"
 	"errors"
+	"strings"
 	"testing"
 	"time"
 
@@ -178,11 +179,15 @@ func TestT0Thinks(t *testing.T) {
 		t.Errorf("stuck card: %v", err)
 	}
 	c.SetQuirks(Quirks{Fault: func([]byte) Fault { return Mute }})
-	if err := w.t0.Exchange(w.ctx, unhex(t, "80F2000C00"), nil); !errors.Is(err, uicc.ErrMute) {
+	if err := w.t0.Exchange(w.ctx, unhex(t, "80F2000C00"), func(byte) {}); !errors.Is(err, uicc.ErrMute) {
 		t.Errorf("mute card: %v", err)
 	}
 	c.SetQuirks(Quirks{})
-	want(t, "next command", w.ask("80F2000C00"), "9000")
+	answer := w.ask("80F2000C00")
+	for strings.HasPrefix(answer, "60") { // as many as the machine is slow
+		answer = answer[2:]
+	}
+	want(t, "next command", answer, "9000")
 }
 
 // FuzzT0 sends any characters, whole and cut in two: the card neither panics nor depends on how they are cut.

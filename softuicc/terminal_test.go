@@ -12,8 +12,8 @@ import (
 	"bipd/uicc"
 )
 
-// wait bounds everything that a test waits for.
-const wait = 10 * time.Second
+// wait bounds everything that a test waits for. It passes in full only where a test fails.
+const wait = 30 * time.Second
 
 // terminal is the scripted end of a test: it sends APDUs and knows what the card answered.
 type terminal struct {
@@ -32,8 +32,13 @@ func unhex(t testing.TB, s string) []byte {
 	return b
 }
 
+// newCard makes a card that waits for its applets, unless cfg has a think time: so its answers do not depend on how soon an applet
+// gets to run. An applet that waits for something outside of the toolkit needs a think time.
 func newCard(t testing.TB, cfg Config) *Card {
 	t.Helper()
+	if cfg.ThinkTime == 0 {
+		cfg.ThinkTime = wait
+	}
 	c, err := New(cfg)
 	if err != nil {
 		t.Fatal(err)
@@ -144,6 +149,18 @@ func ended(t testing.TB, c *Card) {
 	defer cancel()
 	if err := c.Wait(ctx); err != nil {
 		t.Fatalf("applets: %v", err)
+	}
+}
+
+// next takes what another goroutine sends, and fails the test where nothing comes.
+func next[T any](t testing.TB, what string, c <-chan T) T {
+	t.Helper()
+	select {
+	case v := <-c:
+		return v
+	case <-time.After(wait):
+		t.Fatalf("%s: nothing came within %v", what, wait)
+		panic("not reached")
 	}
 }
 

@@ -92,7 +92,7 @@ func TestVSCard(t *testing.T) {
 	working := make(chan bool, 1)
 	c.SetQuirks(Quirks{Fault: func([]byte) Fault { working <- true; return Stuck }})
 	p.send(vsAPDU, 0, 0x80, 0xF2, 0, 0x0C, 0)
-	<-working
+	next(t, "the card is asked", working)
 	v.Remove()
 	p.want(vsCardRemove, 0, "")
 	if err := v.Insert(newCard(t, Config{})); err != nil {
@@ -191,6 +191,7 @@ func FuzzVSCard(f *testing.F) {
 		result := make(chan error, 1)
 		go func() { result <- ServeVSCard(context.Background(), far, c) }()
 		go io.Copy(io.Discard, near)
+		near.SetWriteDeadline(time.Now().Add(wait))
 		near.Write(b)
 		near.Close()
 		if err := outcome(result); errors.Is(err, errStuck) {
