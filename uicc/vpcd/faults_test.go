@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"sync"
 	"testing"
 	"time"
 
@@ -29,7 +30,7 @@ const short = 50 * time.Millisecond
 
 func TestMuteCard(t *testing.T) {
 	testkit.NoLeaks(t)
-	r := listenAt(t, Config{ExchangeTimeout: short})
+	r := listenAt(t, Config{})
 	mute := true
 	p := insertPeer(t, r, func(payload []byte) []byte {
 		if len(payload) > 1 && mute {
@@ -38,10 +39,19 @@ func TestMuteCard(t *testing.T) {
 		}
 		return well(atrT0, always("9000"))(payload)
 	})
-	c := connect(t, r)
+	l, err := r.borrow()
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := &card{reader: r, link: l, timeout: patience} // as Connect makes it, but for the time, which one exchange alone is to use up
+	if err := c.Reset(testContext(t), uicc.ColdReset); err != nil {
+		t.Fatal(err)
+	}
+	c.timeout = short
 	if _, err := c.Transmit(testContext(t), hx("80F2000C00")); !errors.Is(err, uicc.ErrMute) {
 		t.Fatalf("%v", err)
 	}
+	c.timeout = patience
 	if _, err := c.Transmit(testContext(t), hx("80F2000C00")); !errors.Is(err, errUnanswered) {
 		t.Errorf("before the reset: %v", err)
 	}
@@ -51,13 +61,15 @@ func TestMuteCard(t *testing.T) {
 	if b, err := c.Transmit(testContext(t), hx("80F2000C00")); err != nil || !bytes.Equal(b, hx("9000")) {
 		t.Errorf("after the reset: %X, %v", b, err)
 	}
-	p.leave()
+	p.leave(t)
 }
 
 func TestLateResponseIsNotTakenForAnother(t *testing.T) {
 	testkit.NoLeaks(t)
 	r := listenAt(t, Config{})
 	asked, release := make(chan struct{}), make(chan struct{})
+	answer := sync.OnceFunc(func() { close(release) })
+	defer answer()
 	n := 0
 	insertPeer(t, r, well(atrT0, func([]byte) string {
 		if n++; n == 1 {
@@ -68,15 +80,19 @@ func TestLateResponseIsNotTakenForAnother(t *testing.T) {
 		return "BBBB9000"
 	}))
 	c := connect(t, r)
-	ctx, cancel := context.WithCancel(context.Background())
+	ctx, cancel := context.WithCancel(testContext(t))
+	defer cancel()
 	go func() {
-		<-asked
-		cancel()
+		select {
+		case <-asked:
+			cancel()
+		case <-ctx.Done():
+		}
 	}()
 	if _, err := c.Transmit(ctx, hx("80F2000002")); err != context.Canceled {
 		t.Fatalf("%v", err)
 	}
-	close(release) // the response comes before the ATR
+	answer() // the response comes before the ATR
 	if err := c.Reset(testContext(t), uicc.ColdReset); err != nil {
 		t.Fatal(err)
 	}
@@ -143,7 +159,11 @@ func TestBadCards(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			testkit.NoLeaks(t)
-			r := listenAt(t, Config{ExchangeTimeout: short})
+			timeout := patience
+			if tt.want == uicc.ErrMute {
+				timeout = short
+			}
+			r := listenAt(t, Config{ExchangeTimeout: timeout})
 			p := insertPeer(t, r, tt.answer)
 			c, err := r.Connect(testContext(t))
 			if tt.connects {
@@ -163,6 +183,7 @@ func TestBadCards(t *testing.T) {
 			ctx, cancel := context.WithCancel(context.Background())
 			defer cancel()
 			await(t, r.Watch(ctx), uicc.SlotEmpty)
+			r.cfg.ExchangeTimeout = patience
 			insertPeer(t, r, well(atrT0, always("9000")))
 			connect(t, r)
 		})
@@ -193,8 +214,11 @@ func TestCardLeavesDuringExchange(t *testing.T) {
 	})
 	c := connect(t, r)
 	go func() {
-		<-leave
-		p.conn.Close()
+		select {
+		case <-leave:
+			p.conn.Close()
+		case <-t.Context().Done():
+		}
 	}()
 	if _, err := c.Transmit(testContext(t), hx("80F2000C00")); !errors.Is(err, uicc.ErrRemoved) {
 		t.Errorf("%v", err)
@@ -214,8 +238,11 @@ func TestCloseDuringExchange(t *testing.T) {
 	})
 	c := connect(t, r)
 	go func() {
-		<-asked
-		r.Close()
+		select {
+		case <-asked:
+			r.Close()
+		case <-t.Context().Done():
+		}
 	}()
 	if _, err := c.Transmit(testContext(t), hx("80F2000C00")); !errors.Is(err, uicc.ErrRemoved) {
 		t.Errorf("%v", err)

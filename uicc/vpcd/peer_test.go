@@ -27,8 +27,8 @@ func hx(s string) []byte {
 	return b
 }
 
-// patience bounds how long a test waits for what must happen.
-const patience = 10 * time.Second
+// patience bounds how long a test waits for what must happen. It passes in full only where a test fails.
+const patience = 30 * time.Second
 
 func testContext(t *testing.T) context.Context {
 	t.Helper()
@@ -68,7 +68,7 @@ func dialPeer(t *testing.T, r *Reader, answer func(payload []byte) []byte) *peer
 		t.Fatal(err)
 	}
 	p := &peer{conn: conn, done: make(chan struct{})}
-	t.Cleanup(func() { p.leave() })
+	t.Cleanup(func() { p.leave(t) })
 	go func() {
 		defer close(p.done)
 		in := bufio.NewReader(conn)
@@ -89,9 +89,14 @@ func dialPeer(t *testing.T, r *Reader, answer func(payload []byte) []byte) *peer
 }
 
 // leave removes the card.
-func (p *peer) leave() {
+func (p *peer) leave(t *testing.T) {
+	t.Helper()
 	p.conn.Close()
-	<-p.done
+	select {
+	case <-p.done:
+	case <-time.After(patience):
+		t.Error("the card does not leave")
+	}
 }
 
 // log is what the card has seen since the last call.
@@ -148,6 +153,19 @@ func insertPeer(t *testing.T, r *Reader, answer func([]byte) []byte) *peer {
 	defer cancel()
 	await(t, r.Watch(ctx), uicc.SlotPresent)
 	return p
+}
+
+// ended wants a channel of states to be closed.
+func ended(t *testing.T, states <-chan uicc.SlotState) {
+	t.Helper()
+	select {
+	case st, open := <-states:
+		if open {
+			t.Errorf("a state after the last: %v", st)
+		}
+	case <-time.After(patience):
+		t.Error("the channel of states stays open")
+	}
 }
 
 // connect connects, and closes at the test's end.

@@ -47,6 +47,8 @@ type Config struct {
 	Tap uicc.Tap
 	// Log may be nil.
 	Log *slog.Logger
+
+	grace time.Duration // leaveGrace where zero
 }
 
 // Reader is a slot that listens for its card. The first card to dial in is inserted; another one is turned away until
@@ -77,6 +79,9 @@ func Listen(cfg Config) (*Reader, error) {
 	}
 	if cfg.ExchangeTimeout <= 0 {
 		cfg.ExchangeTimeout = DefaultExchangeTimeout
+	}
+	if cfg.grace <= 0 {
+		cfg.grace = leaveGrace
 	}
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
@@ -150,7 +155,7 @@ func (r *Reader) accept() {
 // insert makes conn the card of the slot, or turns it away. A card that is exchanged for another may dial in before
 // the end of the first one was noticed, hence the grace.
 func (r *Reader) insert(conn net.Conn) {
-	r.awaitEmpty(leaveGrace)
+	r.awaitEmpty(r.cfg.grace)
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.closed || r.link != nil {

@@ -98,7 +98,7 @@ func TestWatch(t *testing.T) {
 	p := dialPeer(t, r, well(atrT0, always("9000")))
 	await(t, states, uicc.SlotPresent)
 	c := connect(t, r)
-	p.leave()
+	p.leave(t)
 	await(t, states, uicc.SlotEmpty)
 	if _, err := c.Transmit(testContext(t), hx("80F2000C00")); !errors.Is(err, uicc.ErrRemoved) {
 		t.Errorf("after removal: %v", err)
@@ -114,9 +114,7 @@ func TestWatch(t *testing.T) {
 	connect(t, r)
 	r.Close()
 	await(t, states, uicc.SlotGone)
-	if _, open := <-states; open {
-		t.Error("a state after SlotGone")
-	}
+	ended(t, states)
 	if err := r.Close(); err != nil {
 		t.Error(err)
 	}
@@ -128,19 +126,17 @@ func TestWatch(t *testing.T) {
 
 func TestWatchSeesAnExchangedCard(t *testing.T) {
 	testkit.NoLeaks(t)
-	r := listenAt(t, Config{})
+	r := listenAt(t, Config{grace: patience})
 	p := insertPeer(t, r, well(atrT0, always("9000")))
 	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
 	slow := r.Watch(ctx)
-	if st := <-slow; st != uicc.SlotPresent {
-		t.Fatal(st)
-	}
-	p.leave()
+	await(t, slow, uicc.SlotPresent)
+	p.leave(t)
 	insertPeer(t, r, well(atrT0, always("9000"))) // dials before the slot has noticed the end of the first, or after
 	await(t, slow, uicc.SlotPresent)
 	cancel()
-	for range slow {
-	}
+	ended(t, slow)
 }
 
 func TestSecondCardIsTurnedAway(t *testing.T) {
