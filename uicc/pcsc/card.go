@@ -16,7 +16,7 @@ const (
 	// retryInterval is the time between two tries to take the card while pcscd still waits for it on behalf of a
 	// connection that was given up, and between two looks at a card that may be gone.
 	retryInterval = 100 * time.Millisecond
-	// removalGrace is how long pcscd may take to notice that a card is gone: it looks every 400 ms.
+	// removalGrace is enough for pcscd to notice that a card is gone: it looks every 400 ms.
 	removalGrace = time.Second
 )
 
@@ -134,7 +134,7 @@ func (c *card) inserted(s *stateMessage) bool {
 // removedOr tells a card that is gone from one that only failed to answer: pcscd says the same of both, until it has
 // noticed the removal.
 func (c *card) removedOr(ctx context.Context, rv Code) Code {
-	for range int(removalGrace / retryInterval) {
+	for range int(c.reader.grace / retryInterval) {
 		states, err := c.client.states(ctx, cmdGetReadersState)
 		if err != nil {
 			return rv

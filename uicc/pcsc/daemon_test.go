@@ -23,6 +23,7 @@ type fakeDaemon struct {
 	mu      sync.Mutex
 	minor   int32 // of its protocol
 	state   stateMessage
+	stopped bool
 	holder  net.Conn // the client that has the card
 	waiting map[net.Conn]bool
 	conns   map[net.Conn]bool
@@ -57,25 +58,32 @@ func startFake(t *testing.T) *fakeDaemon {
 				return
 			}
 			d.mu.Lock()
+			if d.stopped {
+				conn.Close()
+			}
 			d.conns[conn] = true
 			d.mu.Unlock()
 			d.tasks.Add(1)
 			go d.serve(conn)
 		}
 	}()
-	t.Cleanup(d.stop)
+	t.Cleanup(func() { d.stop(t) })
 	return d
 }
 
 // stop ends the daemon and every connection.
-func (d *fakeDaemon) stop() {
+func (d *fakeDaemon) stop(t *testing.T) {
+	t.Helper()
 	d.ln.Close()
 	d.mu.Lock()
+	d.stopped = true
 	for conn := range d.conns {
 		conn.Close()
 	}
 	d.mu.Unlock()
-	d.tasks.Wait()
+	done := make(chan struct{})
+	go func() { d.tasks.Wait(); close(done) }()
+	awaitEnd(t, "the daemon", done)
 }
 
 // insert puts a card with this ATR in, nil takes it out.

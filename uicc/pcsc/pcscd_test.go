@@ -58,6 +58,7 @@ func TestPcscd(t *testing.T) {
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, os.Args[0], "-test.run=^TestPcscd$", "-test.v")
+	cmd.WaitDelay = 10 * time.Second
 	cmd.Env = append(os.Environ(), insideEnv+"="+pcscd)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNS | syscall.CLONE_NEWNET}
 	if os.Getuid() != 0 {
@@ -174,7 +175,7 @@ func insertCard(t *testing.T, apdu func([]byte) []byte) *vpcdCard {
 		c.conn, err = net.Dial("tcp", vpcdAddr)
 		return err
 	})
-	t.Cleanup(c.leave)
+	t.Cleanup(func() { c.leave(t) })
 	go c.serve()
 	return c
 }
@@ -209,9 +210,10 @@ func (c *vpcdCard) serve() {
 	}
 }
 
-func (c *vpcdCard) leave() {
+func (c *vpcdCard) leave(t *testing.T) {
+	t.Helper()
 	c.conn.Close()
-	<-c.done
+	awaitEnd(t, "the card", c.done)
 }
 
 // log is what the card has seen since the last call.
@@ -252,6 +254,7 @@ func testInside(t *testing.T) {
 		return err
 	})
 	r := newReader(t, vpcdReader, Config{})
+	r.grace = patience                      // pcscd may be slow where much else runs
 	states := r.Watch(context.Background()) // ends by SlotGone
 	t.Run("session", func(t *testing.T) { insideSession(t, r, states) })
 	t.Run("stuck", func(t *testing.T) { insideStuck(t, r, states) })
@@ -322,7 +325,7 @@ func insideSession(t *testing.T, r *Reader, states <-chan uicc.SlotState) {
 		}
 		return nil
 	})
-	card.leave()
+	card.leave(t)
 	await(t, states, uicc.SlotEmpty)
 }
 
@@ -334,7 +337,10 @@ func insideStuck(t *testing.T, r *Reader, states <-chan uicc.SlotState) {
 		if first {
 			first = false
 			close(asked)
-			<-release
+			select {
+			case <-release:
+			case <-t.Context().Done():
+			}
 		}
 		return twoStep(capdu)
 	})
@@ -353,7 +359,7 @@ func insideStuck(t *testing.T, r *Reader, states <-chan uicc.SlotState) {
 	if err := c.Close(); err != nil {
 		t.Error(err)
 	}
-	card.leave()
+	card.leave(t)
 	await(t, states, uicc.SlotEmpty)
 }
 
@@ -381,6 +387,6 @@ func insideRemoval(t *testing.T, r *Reader, states <-chan uicc.SlotState) {
 	if err := c.Close(); err != nil {
 		t.Error(err)
 	}
-	card.leave()
+	card.leave(t)
 	await(t, states, uicc.SlotEmpty)
 }

@@ -74,6 +74,7 @@ type Reader struct {
 	name  string
 	field [maxReaderName]byte
 	cfg   Config
+	grace time.Duration // how long pcscd may take to notice that a card is gone
 }
 
 var _ uicc.Reader = (*Reader)(nil)
@@ -84,7 +85,7 @@ func New(name string, cfg Config) (*Reader, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Reader{name: name, field: field, cfg: cfg.filled()}, nil
+	return &Reader{name: name, field: field, cfg: cfg.filled(), grace: removalGrace}, nil
 }
 
 // Name is the name by which pcscd lists the reader, such as "Virtual PCD 00 00".

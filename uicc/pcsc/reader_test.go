@@ -54,8 +54,7 @@ func TestCompatibleDaemon(t *testing.T) {
 	d.insert(atrT0)
 	await(t, states, uicc.SlotPresent)
 	cancel()
-	for range states {
-	}
+	ended(t, states)
 	d.set(func() {
 		for _, cmd := range d.log {
 			if cmd == cmdWaitReaderStateChange {
@@ -208,9 +207,7 @@ func TestWatch(t *testing.T) {
 	await(t, states, uicc.SlotPresent)
 	d.unlist()
 	await(t, states, uicc.SlotGone)
-	if _, open := <-states; open {
-		t.Error("a state after SlotGone")
-	}
+	ended(t, states)
 }
 
 func TestPostKeepsTheNewest(t *testing.T) {
@@ -232,6 +229,5 @@ func TestOldDaemonIsPolled(t *testing.T) {
 	d.insert(atrT0)
 	await(t, states, uicc.SlotPresent)
 	cancel()
-	for range states {
-	}
+	ended(t, states)
 }
