@@ -21,7 +21,8 @@ import (
 	"bipd/uicc"
 )
 
-const patience = 20 * time.Second
+// patience bounds what a test waits for. It passes in full only where a test fails.
+const patience = 30 * time.Second
 
 // examine puts a card with the applet into a vpcd reader under check, and takes it out when the applet has ended.
 func examine(t *testing.T, cfg Config, applet softuicc.Applet) (string, Result) {
@@ -54,6 +55,7 @@ func examine(t *testing.T, cfg Config, applet softuicc.Applet) (string, Result) 
 	if card, err = softuicc.New(sc); err != nil {
 		t.Fatal(err)
 	}
+	defer card.Close()
 	conn, err := net.Dial("unix", path)
 	if err != nil {
 		t.Fatal(err)
@@ -339,14 +341,29 @@ func TestNoReader(t *testing.T) {
 	testkit.NoLeaks(t)
 	r := softuicc.NewReader("unplugged")
 	r.Unplug()
-	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
-	var out bytes.Buffer
+	out := until{text: "in use by pcscd", end: cancel}
 	result, err := Run(ctx, &out, Config{Reader: heldReader{r}})
 	if err != nil || result != (Result{}) {
 		t.Errorf("%+v, %v", result, err)
 	}
 	wantLines(t, out.String(), "reader is gone", "in use by pcscd", "verdict: no card was there")
+}
+
+// until is what a check writes to; it ends the check once this text is there.
+type until struct {
+	testkit.Log
+	text string
+	end  func()
+}
+
+func (u *until) Write(p []byte) (int, error) {
+	n, err := u.Log.Write(p)
+	if strings.Contains(u.String(), u.text) {
+		u.end()
+	}
+	return n, err
 }
 
 type heldReader struct{ uicc.Reader }
@@ -365,9 +382,9 @@ func TestNotActivated(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer card.Close()
-	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
-	var out bytes.Buffer
+	out := until{text: "cannot be activated", end: cancel}
 	result, err := Run(ctx, &out, Config{Reader: takenReader{r}})
 	if err != nil || result.NotActivated == 0 || result.Sessions != 0 {
 		t.Errorf("%+v, %v", result, err)
