@@ -44,6 +44,15 @@ func (d *decoder) partial() bool { return d.synced && d.pos < len(d.buf) }
 // frames among its octets.
 func (d *decoder) expire() { d.expired = true }
 
+// hides tells whether giving up the frame whose end did not come would bring out a whole one.
+func (d *decoder) hides() bool {
+	probe := *d
+	probe.content = nil
+	probe.expired = true
+	_, ok := probe.next()
+	return ok
+}
+
 // next gives the next frame. Its info is valid until the next call of next or feed.
 func (d *decoder) next() (frame, bool) {
 	for d.sync() {

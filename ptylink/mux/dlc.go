@@ -45,6 +45,7 @@ type DLC struct {
 	peerStop    bool // the peer cannot receive
 
 	retry retry // SABM or DISC
+	owed  int   // answers still due to SABMs sent more than once, or given up
 }
 
 var _ net.Conn = (*DLC)(nil)

@@ -118,6 +118,9 @@ func (s *station) connect(d *DLC, now time.Time) {
 }
 
 func (s *station) disconnect(d *DLC, now time.Time) {
+	if d.state == dlcOpening {
+		d.owed = d.retry.tries
+	}
 	d.state = dlcClosing
 	d.retry = retry{}
 	d.tx.clear()
@@ -191,6 +194,9 @@ func (s *station) use(d *DLC) {
 // (clause 5.4.6.3.7).
 func (s *station) entered(d *DLC, now time.Time) {
 	s.forget(msgPN, d)
+	if d.state == dlcOpening {
+		d.owed = max(d.retry.tries-1, 0)
+	}
 	d.state = dlcOpen
 	d.opened = true
 	d.retry = retry{}
@@ -198,23 +204,53 @@ func (s *station) entered(d *DLC, now time.Time) {
 	s.changed.Broadcast()
 }
 
+// late are the answers still due to a DLC that has ended: to a SABM or DISC that was
+// sent more than once, since the peer was slow.
+type late struct {
+	n     int
+	until time.Time
+}
+
+// ended ends d by an answer to its SABM or DISC, or for want of any, and notes the
+// answers to come.
+func (s *station) ended(d *DLC, answered int, reason error, now time.Time) {
+	s.late[d.dlci] = late{n: max(d.owed+d.retry.tries-answered, 0), until: now.Add(lingerTime)}
+	d.end(reason)
+}
+
+// stale tells whether UA or DM is for the DLC before d, and not the answer to the SABM
+// of d. Where it is that, since an earlier one was lost, the second SABM brings another.
+func (s *station) stale(d *DLC, now time.Time) bool {
+	l := &s.late[d.dlci]
+	if l.n == 0 || d.state == dlcOpening && d.retry.tries > 1 || now.After(l.until) {
+		return false
+	}
+	l.n--
+	return true
+}
+
 func (s *station) handleUA(d *DLC, now time.Time) {
 	switch {
 	case d == nil:
 	case d.state == dlcOpening:
-		s.entered(d, now)
+		if !s.stale(d, now) {
+			s.entered(d, now)
+		}
 	case d.state == dlcClosing:
-		d.end(ErrClosed)
+		s.ended(d, 1, ErrClosed, now)
+	case d.owed > 0:
+		d.owed--
 	}
 }
 
-func (s *station) handleDM(d *DLC) {
+func (s *station) handleDM(d *DLC, now time.Time) {
 	switch {
 	case d == nil:
+	case (d.state == dlcOpening || d.state == dlcNegotiating) && s.stale(d, now):
 	case d.state == dlcOpening || d.state == dlcNegotiating:
-		d.end(fmt.Errorf("DLC %d: %w", d.dlci, ErrRefused))
+		s.ended(d, 1, fmt.Errorf("DLC %d: %w", d.dlci, ErrRefused), now)
 	case d.state == dlcClosing:
-		d.end(ErrClosed)
+		s.ended(d, 1, ErrClosed, now)
 	default:
 		d.end(fmt.Errorf("DLC %d: %w", d.dlci, ErrReset))
 	}

@@ -32,6 +32,68 @@ func TestOpenAnswers(t *testing.T) {
 	b.expect("DM 9", "DM 7") // an answer on 62 could look like a flag
 }
 
+// TestLateAnswers has a peer that was stopped for a while: what it answers to the second SABM or DISC is not taken for the
+// answer to the SABM that opens the DLC anew.
+func TestLateAnswers(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		late []string // after the first answer to DISC, before that to SABM
+	}{
+		{"DISC answered by DM", []string{"DM 2"}},
+		{"DISC answered by UA", []string{"UA 2"}},
+		{"nothing more", nil},
+	} {
+		b := newBench(t, Config{})
+		b.opened(2).close(b.now)
+		b.pass(300 * time.Millisecond)
+		b.expect("DISC 2", "DISC 2")
+		b.peer("UA 2")
+		d, err := b.s.open(2, b.now)
+		if err != nil {
+			t.Fatal(err)
+		}
+		b.peer(c.late...)
+		b.expect("SABM 2")
+		if d.state != dlcOpening {
+			t.Errorf("%s: state %d, %v", c.name, d.state, d.err)
+		}
+		b.peer("UA 2")
+		if len(c.late) == 0 { // the second answer to DISC was lost: this one is taken for it
+			b.pass(300 * time.Millisecond)
+			b.expect("SABM 2")
+			b.peer("UA 2")
+		}
+		if d.state != dlcOpen {
+			t.Errorf("%s: state %d, %v", c.name, d.state, d.err)
+		}
+	}
+
+	// A SABM given up, and one sent twice.
+	b := newBench(t, Config{})
+	d, _ := b.s.open(2, b.now)
+	d.close(b.now)
+	b.peer("UA 2") // to the SABM
+	d, _ = b.s.open(2, b.now)
+	b.peer("UA 2") // to the DISC
+	b.expect("SABM 2", "DISC 2", "SABM 2")
+	if d.state != dlcOpening {
+		t.Errorf("state %d, %v", d.state, d.err)
+	}
+	b.pass(300 * time.Millisecond)
+	b.peer("UA 2")
+	b.expect("SABM 2", "UIH 0 e3050b8d")
+	d.close(b.now)
+	b.peer("UA 2") // to the second SABM
+	d, _ = b.s.open(2, b.now)
+	b.peer("UA 2") // to the DISC
+	b.expect("DISC 2", "SABM 2")
+	b.peer("DM 2")
+	wantErr(t, d.err, ErrRefused)
+	d, _ = b.s.open(2, b.now)
+	b.peer("DM 2")
+	wantErr(t, d.err, ErrRefused)
+}
+
 // TestUnansweredMSC tries N2 times and then leaves the DLC open.
 func TestUnansweredMSC(t *testing.T) {
 	b := newBench(t, Config{})

@@ -46,6 +46,7 @@ type station struct {
 
 	dlcs    [highestDLCI + 1]*DLC // by DLCI; 0 is unused
 	n1      [highestDLCI + 1]int  // negotiated by PN, 0 = none
+	late    [highestDLCI + 1]late // answers that an earlier DLC left; 0 is unused
 	accept  []*DLC                // opened by the peer, not yet given out
 	turn    int                   // data DLC that sent last
 	atLast  bool                  // the last data frame was of DLC 1
@@ -117,7 +118,11 @@ func (s *station) receive(p []byte, now time.Time) {
 		s.half.paused = true
 	}
 	if s.halfDue.IsZero() {
-		s.halfDue = now.Add(s.halfTime())
+		wait := s.halfTime()
+		if s.half.looked { // old enough: these octets may be what it hides
+			wait = s.pauseTime()
+		}
+		s.halfDue = now.Add(wait)
 		s.rearm = true
 	}
 }
@@ -165,7 +170,7 @@ func (s *station) handle(f frame, now time.Time) {
 	case frameUA:
 		s.handleUA(d, now)
 	case frameDM:
-		s.handleDM(d)
+		s.handleDM(d, now)
 	case frameUIH, frameUI:
 		if d != nil {
 			s.handleData(d, f.info, now)
@@ -246,6 +251,7 @@ func (s *station) restart() {
 		}
 	}
 	s.n1 = [highestDLCI + 1]int{}
+	s.late = [highestDLCI + 1]late{}
 	s.commands = nil
 	s.ctl = s.ctl[:0]
 	s.stopped, s.fc = false, false

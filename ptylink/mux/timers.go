@@ -40,8 +40,9 @@ func (s *station) tick(now time.Time) {
 	}
 }
 
-// tickHalf gives up a frame whose end is overdue. One that still comes in at the
-// pace of a slow line is left alone.
+// tickHalf gives up a frame whose end is overdue, for the whole frames behind its
+// start: without any its sender may have been stopped within a write. One that still
+// comes in at the pace of a slow line is left alone.
 func (s *station) tickHalf(now time.Time) {
 	s.halfDue = time.Time{}
 	due := s.half.since.Add(s.halfTime())
@@ -55,6 +56,7 @@ func (s *station) tickHalf(now time.Time) {
 	case !s.half.looked:
 		s.half.looked = true
 		s.halfDue = now.Add(halfGrace)
+	case !s.dec.hides(): // its sender may only be slow: what came of it is given up for something better alone
 	default:
 		s.half = halfFrame{}
 		s.dec.expire()
@@ -102,7 +104,7 @@ func (s *station) tickDLC(d *DLC, now time.Time, due func(time.Time) bool) {
 	case d.state == dlcOpening:
 		s.tryDLC(d, frameSABM, now)
 	case d.state == dlcClosing && last:
-		d.end(ErrClosed)
+		s.ended(d, 0, ErrClosed, now)
 	case d.state == dlcClosing:
 		s.tryDLC(d, frameDISC, now)
 	}
