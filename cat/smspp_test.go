@@ -23,7 +23,8 @@ func TestSMSPPDownload(t *testing.T) {
 		card.SetQuirks(softuicc.Quirks{Busy: 1})
 		s := cat.NewSession(uicc.Settle(card), cat.Config{Name: "test"})
 		cat.NewShortMessages(s, nil)
-		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+		defer cancel()
 		done := make(chan error, 1)
 		go func() { done <- s.Run(ctx) }()
 		for range 2 {
@@ -33,8 +34,13 @@ func TestSMSPPDownload(t *testing.T) {
 			}
 		}
 		cancel()
-		if err := <-done; !errors.Is(err, context.Canceled) {
-			t.Error(err)
+		select {
+		case err := <-done:
+			if !errors.Is(err, context.Canceled) {
+				t.Error(err)
+			}
+		case <-time.After(30 * time.Second):
+			t.Fatal("the session does not end")
 		}
 		card.Close()
 		for _, v := range card.Violations() {

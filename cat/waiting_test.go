@@ -119,6 +119,7 @@ func TestPostRace(t *testing.T) {
 		card := newTestCard(t)
 		s := NewSession(card, Config{})
 		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
 		done := make(chan struct{})
 		go func() { _ = s.Run(ctx); close(done) }()
 		ran, taken := make(chan struct{}, 1000), 0
@@ -130,8 +131,11 @@ func TestPostRace(t *testing.T) {
 				taken++
 			}
 		}
-		<-done
-		cancel()
+		select {
+		case <-done:
+		case <-time.After(30 * time.Second):
+			t.Fatal("the session does not end")
+		}
 		if len(ran) != taken {
 			t.Fatalf("%d functions ran, %d were taken", len(ran), taken)
 		}
