@@ -70,7 +70,7 @@ func (t terminal) config(r *softuicc.Reader) cp.Config {
 }
 
 // askTime bounds one question.
-const askTime = 10 * time.Second
+const askTime = 30 * time.Second
 
 // errNoAnswer says that the card was reset in place of an answer.
 var errNoAnswer = errors.New("no response: the card is reset")

@@ -6,6 +6,7 @@ import (
 	"os"
 	"strings"
 	"testing"
+	"time"
 
 	"bipd/cat"
 	"bipd/internal/cp"
@@ -94,7 +95,11 @@ func sentProfile(t *testing.T, term terminal) []byte {
 	go func() { done <- cp.New(term.config(r)).Run(ctx) }()
 	defer func() {
 		cancel()
-		<-done
+		select {
+		case <-done:
+		case <-time.After(askTime):
+			t.Error("the CP does not end")
+		}
 		card.Close()
 	}()
 	select {

@@ -65,7 +65,11 @@ func record(t *testing.T, applet softuicc.Applet) string {
 		t.Errorf("applet: %v", err)
 	}
 	cancel()
-	<-ended
+	select {
+	case <-ended:
+	case <-time.After(testTime):
+		t.Fatal("the session does not end")
+	}
 	gateway.Close()
 	card.Close()
 	if err := testkit.Goroutines(before); err != nil {
