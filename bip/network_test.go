@@ -141,6 +141,17 @@ func await(t testing.TB, what string, event <-chan struct{}) {
 	}
 }
 
+// next waits a bounded time for a value.
+func next[T any](t testing.TB, what string, from <-chan T) (v T) {
+	t.Helper()
+	select {
+	case v = <-from:
+	case <-time.After(testTime):
+		t.Fatalf("%s did not come:\n%s", what, stacks())
+	}
+	return v
+}
+
 // receive waits for a value in a step of an applet.
 func receive[T any](a *app, what string, from <-chan T) T {
 	select {

@@ -84,7 +84,7 @@ func flushExactly(t *testing.T) {
 		}
 		a.close(id)
 	})})
-	if b := <-got; !bytes.Equal(b, ramp(0, 30)) {
+	if b := next(t, "what was sent", got); !bytes.Equal(b, ramp(0, 30)) {
 		t.Errorf("the far end got %X", b)
 	}
 }

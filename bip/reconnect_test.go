@@ -103,7 +103,7 @@ func TestReconnect(t *testing.T) {
 		if got := a.read(id, 4); string(got) != "ping" {
 			a.fail("after the second loss: %q", got)
 		}
-		a.must(<-echoed)
+		a.must(receive(a, "the echo", echoed))
 		a.close(id)
 	})})
 	if len(s.requests) != 4 {
@@ -120,7 +120,7 @@ func TestReconnectGivenUp(t *testing.T) {
 		s.mu.Lock()
 		s.refuse = 1 << 30
 		s.mu.Unlock()
-		(<-s.far).Close()
+		receive(a, "the far end", s.far).Close()
 		a.dropped(id)
 		a.sendRefused(id, []byte{1}, cat.SendImmediately, 0x3A, 0x02)
 		a.do(&cat.ReceiveData{Length: 1}, 0, cat.DeviceChannel(id), 0x3A, 0x02)
@@ -155,7 +155,7 @@ func TestNoReconnect(t *testing.T) {
 	run(t, options{router: s, applets: applets(func(a *app) {
 		a.both()
 		id, _ := a.open(openBody("tcp", netip.MustParseAddrPort("192.0.2.1:443")), cat.OpenImmediate)
-		(<-s.far).Close()
+		receive(a, "the far end", s.far).Close()
 		a.dropped(id)
 		a.close(id, 0x3A, 0x02)
 	})})

@@ -73,8 +73,8 @@ func TestCardRemoved(t *testing.T) {
 				}
 			})})
 			term.end(uicc.ErrRemoved)
-			await(t, "the end of the first connection", (<-conns).closed)
-			await(t, "the end of the second connection", (<-conns).closed)
+			await(t, "the end of the first connection", next(t, "a connection", conns).closed)
+			await(t, "the end of the second connection", next(t, "a connection", conns).closed)
 			if list := term.gateway.Channels(); len(list) != 0 {
 				t.Errorf("channels %v are open", list)
 			}
@@ -98,7 +98,7 @@ func TestCardRemovedAtClose(t *testing.T) {
 		a.close(a.tcp(srv))
 	})})
 	term.end(uicc.ErrRemoved)
-	await(t, "the end of the connection", (<-conns).closed)
+	await(t, "the end of the connection", next(t, "a connection", conns).closed)
 }
 
 // TestCardReset has the card ask for a reset in the middle of a transfer: all channels end, and it starts anew.
@@ -255,7 +255,7 @@ func TestCancelledTransfer(t *testing.T) {
 			})})
 			await(t, "the transfer", reached)
 			term.end(context.Canceled)
-			await(t, "the end of the connection", (<-conns).closed)
+			await(t, "the end of the connection", next(t, "a connection", conns).closed)
 		})
 	}
 }
