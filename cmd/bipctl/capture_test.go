@@ -2,10 +2,10 @@ package main
 
 import (
 	"context"
+	"net"
 	"os"
 	"path/filepath"
 	"testing"
-	"time"
 
 	"github.com/gopacket/gopacket/pcapgo"
 
@@ -22,17 +22,17 @@ func (noCards) Channels() []control.Channel { return nil }
 func TestTracePcapng(t *testing.T) {
 	stream := &trace.Stream{Source: "bipd"}
 	socket := filepath.Join(t.TempDir(), "s")
-	ctx, cancel := context.WithTimeout(t.Context(), within)
+	ctx, cancel := context.WithTimeout(t.Context(), 3*within)
 	defer cancel()
 	served := make(chan error, 1)
 	go func() { served <- control.Serve(ctx, socket, noCards{}, stream) }()
-	for end := time.Now().Add(within); ; time.Sleep(time.Millisecond) {
-		if _, err := os.Stat(socket); err == nil {
-			break
-		} else if time.Now().After(end) {
-			t.Fatal(err)
+	await(t, "the control socket", within, func() bool {
+		c, err := net.Dial("unix", socket)
+		if err == nil {
+			c.Close()
 		}
-	}
+		return err == nil
+	})
 	live := bipctl(ctx, t, t.TempDir(), "trace", "--socket", socket, "--pcapng", "-")
 	out, err := live.StdoutPipe()
 	if err != nil {
@@ -41,11 +41,7 @@ func TestTracePcapng(t *testing.T) {
 	if err := live.Start(); err != nil {
 		t.Fatal(err)
 	}
-	for end := time.Now().Add(within); !stream.Wanted(); time.Sleep(time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatal("bipctl does not listen")
-		}
-	}
+	await(t, "that bipctl listens", within, stream.Wanted)
 	stream.Emit(trace.Event{From: trace.CP, To: trace.UICC, Card: "card0", APDU: "80F2000000", RAPDU: "9000"})
 	r, err := pcapgo.NewNgReader(out, pcapgo.DefaultNgReaderOptions)
 	if err != nil {

@@ -20,10 +20,10 @@ import (
 func checkReader(t *testing.T, applet softuicc.Applet, args ...string) (out string, exit int) {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "card")
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 3*within) // longer than the minute for which bipctl looks
 	defer cancel()
 	cmd := exec.CommandContext(ctx, os.Args[0], append([]string{"check", "--reader", "vpcd:unix:" + path}, args...)...)
-	cmd.Env = append(os.Environ(), asBipctl+"=1")
+	cmd.Env, cmd.WaitDelay = append(os.Environ(), asBipctl+"=1"), within
 	var said bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &said, &said
 	if err := cmd.Start(); err != nil {
@@ -55,7 +55,7 @@ func checkReader(t *testing.T, applet softuicc.Applet, args ...string) (out stri
 	if err := cmd.Wait(); err != nil && !errors.As(err, &ended) {
 		t.Fatalf("%v\n%s", err, said.String())
 	}
-	cancel()
+	cancel() // which ends the card, too
 	<-served
 	return said.String(), cmd.ProcessState.ExitCode()
 }

@@ -249,7 +249,7 @@ func record(ctx context.Context, sockets ...string) (*recording, error) {
 }
 
 // settleTime bounds how long a closed channel may still have messages to exchange with the server.
-const settleTime = 10 * time.Second
+const settleTime = 20 * time.Second
 
 // settle waits, for a bounded time, until every step of the method has come, and all messages of its last one. The
 // daemons' events come by two ways, and the last step's may be the faster.

@@ -37,8 +37,9 @@ func (j cardJob) bearer() cat.BearerDescription {
 	return cat.BearerDescription{Type: cat.BearerWLAN}
 }
 
-// powerOffTime bounds how long an applet whose card has lost its power may take to end.
-const powerOffTime = time.Second
+// powerOffTime bounds how long an applet whose card has lost its power may take to end. It passes in full where the applet
+// had not begun.
+const powerOffTime = 5 * time.Second
 
 // useCard makes a card with one applet, puts it into the reader at the socket, and takes it out when the applet has
 // ended and the terminal has settled what that left to do. What the card's judge finds against the terminal is an error.
@@ -67,7 +68,9 @@ func useCard(ctx context.Context, reader string, settle func(), applet softuicc.
 	}()
 	select {
 	case err = <-ended:
-		settle()
+		if err == nil { // after a failure there is nothing to come
+			settle()
+		}
 	case <-ctx.Done():
 		err = context.Cause(ctx)
 		card.Close() // which ends the applet's context

@@ -14,6 +14,7 @@ import (
 
 	"bipd/internal/control"
 	"bipd/internal/netbed"
+	"bipd/softuicc"
 )
 
 // process is a program that runs on a host, with its output in a file.
@@ -45,10 +46,10 @@ func startProcess(ctx context.Context, host *netbed.Host, dir, name string, args
 	return p, nil
 }
 
-// Bounds of a start and of an end.
+// Bounds of a start and of an end. They pass in full only where something is wrong, and a machine under load may need long.
 const (
-	startTime = 10 * time.Second
-	endTime   = 5 * time.Second
+	startTime = 30 * time.Second
+	endTime   = 15 * time.Second
 )
 
 // until waits until ready gives no error, or the process has ended.
@@ -214,9 +215,10 @@ func (t *terminalProcess) close() {
 	t.ap.close()
 }
 
-// ended says which of the daemons has ended; nil where both run. A reader that is gone means that bipd is about to end.
+// ended says which of the daemons has ended; nil where both run. A card that has lost its reader, or its power in the middle
+// of its work, means that bipd is about to end.
 func (t *terminalProcess) ended(cause error) error {
-	if errors.Is(cause, errReaderGone) {
+	if errors.Is(cause, errReaderGone) || errors.Is(cause, softuicc.ErrReset) {
 		select {
 		case <-t.cp.done:
 		case <-time.After(endTime):

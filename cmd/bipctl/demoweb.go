@@ -128,7 +128,7 @@ func (w *webServer) embed(ctx context.Context, host *netbed.Host, dir string) er
 	srv := &http.Server{
 		Handler:           mux,
 		TLSConfig:         &tls.Config{Certificates: []tls.Certificate{cert}},
-		ReadHeaderTimeout: 10 * time.Second,
+		ReadHeaderTimeout: time.Minute, // it bounds also how long a card may keep a connection idle
 	}
 	w.stop = append(w.stop, func() { srv.Close() })
 	plain, err := host.Listen(ctx, "tcp", net.JoinHostPort(serverAddress, "80"))

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"bipd/cat"
 	"bipd/softuicc"
@@ -25,12 +26,12 @@ func TestDNS(t *testing.T) {
 				return fmt.Errorf("DNS servers %v, %w", servers, err)
 			}
 			for _, name := range []string{"ota.example.", strings.Repeat("long-label.", 20) + "example."} {
-				got, err := resolver(tk, s).LookupNetIP(ctx, "ip4", name)
+				got, err := resolver(ctx, tk, s).LookupNetIP(ctx, "ip4", name)
 				if want := addressOf(name); err != nil || len(got) != 1 || got[0] != want {
 					return fmt.Errorf("%s is %v, %w; want %v", name, got, err, want)
 				}
 			}
-			if got, err := resolver(tk, s).LookupNetIP(ctx, "ip4", "missing.example."); err == nil {
+			if got, err := resolver(ctx, tk, s).LookupNetIP(ctx, "ip4", "missing.example."); err == nil {
 				return fmt.Errorf("a missing name is %v", got)
 			} else if e, ok := err.(*net.DNSError); !ok || !e.IsNotFound {
 				return fmt.Errorf("a missing name: %w", err)
@@ -53,9 +54,10 @@ func askDNS(ctx context.Context, tk *softuicc.Toolkit, s *stand) ([]netip.Addr, 
 	return o.DNS, tk.CloseChannel(ctx, o.Status.Channel, 0)
 }
 
-// resolver asks the server on the internet host, whatever the machine's own is.
-func resolver(tk *softuicc.Toolkit, s *stand) *net.Resolver {
-	return &net.Resolver{PreferGo: true, Dial: func(ctx context.Context, _, _ string) (net.Conn, error) {
+// resolver asks the server on the internet host, whatever the machine's own is. What it opens lives as long as ctx: the five
+// seconds that Go gives a server can be too short for a card on a machine under load.
+func resolver(ctx context.Context, tk *softuicc.Toolkit, s *stand) *net.Resolver {
+	return &net.Resolver{PreferGo: true, Dial: func(context.Context, string, string) (net.Conn, error) {
 		c, err := tk.Dialer(s.dial(background))(ctx, "udp", s.server(53))
 		if err != nil {
 			return nil, err
@@ -71,6 +73,9 @@ func (p packets) ReadFrom(b []byte) (int, net.Addr, error) {
 	n, err := p.Read(b)
 	return n, p.RemoteAddr(), err
 }
+
+// SetDeadline grants more than the resolver's five seconds.
+func (p packets) SetDeadline(time.Time) error { return p.Conn.SetDeadline(time.Now().Add(within)) }
 
 func (p packets) WriteTo(b []byte, _ net.Addr) (int, error) { return p.Write(b) }
 

@@ -119,6 +119,7 @@ func bipctl(ctx context.Context, t *testing.T, dir string, args ...string) *exec
 	}
 	cmd := exec.CommandContext(ctx, exe, args...)
 	cmd.Env = append(os.Environ(), asBipctl+"=1", "TMPDIR="+dir)
+	cmd.WaitDelay = within // for the end of output that a process of its own still holds
 	return cmd
 }
 

@@ -29,6 +29,9 @@ type operated struct {
 	log    *testkit.Log
 }
 
+// pollOften is the section [terminal], with the shortest poll interval: an applet that was late to speak waits for the next poll.
+const pollOften = "[terminal]\npoll_interval = \"1s\"\n"
+
 // startOperated runs a built bipd with the configuration, and a card that dials in; both end with the test, and the judge has had
 // nothing to say.
 func startOperated(t *testing.T, toml string, cfg softuicc.Config) *operated {
@@ -43,12 +46,14 @@ func startOperated(t *testing.T, toml string, cfg softuicc.Config) *operated {
 		t.Fatal(err)
 	}
 	daemon := exec.Command(filepath.Join(daemons(t), "bipd"), "--config", file)
-	daemon.Stderr = o.log
+	daemon.Stderr, daemon.WaitDelay = o.log, within
 	if err := daemon.Start(); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
 		daemon.Process.Signal(syscall.SIGTERM)
+		limit := time.AfterFunc(within, func() { daemon.Process.Kill() })
+		defer limit.Stop()
 		if err := daemon.Wait(); err != nil || t.Failed() {
 			t.Errorf("bipd: %v\n%s", err, o.log)
 		}
@@ -57,10 +62,10 @@ func startOperated(t *testing.T, toml string, cfg softuicc.Config) *operated {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), within)
 	defer cancel()
 	var conn net.Conn
-	await(t, "bipd's reader", 20*time.Second, func() bool {
+	await(t, "bipd's reader", within, func() bool {
 		conn, err = (&net.Dialer{}).DialContext(ctx, "unix", reader)
 		return err == nil
 	})
@@ -82,7 +87,7 @@ func startOperated(t *testing.T, toml string, cfg softuicc.Config) *operated {
 
 // ask runs bipctl and gives what it printed.
 func (o *operated) ask(args ...string) (string, error) {
-	ctx, cancel := context.WithTimeout(o.t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(o.t.Context(), 2*within)
 	defer cancel()
 	cmd := bipctl(ctx, o.t, o.dir, append(args, "-s", o.socket)...)
 	out, err := cmd.CombinedOutput()
@@ -94,7 +99,7 @@ func (o *operated) shows(want []string, args ...string) {
 	o.t.Helper()
 	var out string
 	var err error
-	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); {
+	for end := time.Now().Add(within); time.Now().Before(end); {
 		out, err = o.ask(args...)
 		if err == nil && hasAll(out, want) {
 			return
@@ -150,7 +155,7 @@ func TestOperate(t *testing.T) {
 	spool := t.TempDir()
 	got := make(chan string, 20)
 	packet := cat.ResponsePacket{TAR: [3]byte{0xB0, 0, 0x10}, Status: 0, Data: []byte{1, 0x90, 0}}.Append(nil)
-	o := startOperated(t, "[control]\nsocket = \"SOCKET\"\nallow_apdu = true\n[terminal]\ndisplay_text = true\n[sms]\nspool = \""+spool+"\"\n",
+	o := startOperated(t, "[control]\nsocket = \"SOCKET\"\nallow_apdu = true\n"+pollOften+"display_text = true\n[sms]\nspool = \""+spool+"\"\n",
 		softuicc.Config{SMSPPAnswer: packet, Applets: []softuicc.Applet{services(got)}})
 	o.shows([]string{"Services", "    1  Balance", "    2  Top", "--help-request"}, "menu", "--card", "card0")
 	watched := o.watch()
@@ -160,7 +165,7 @@ func TestOperate(t *testing.T) {
 		if err != nil || !strings.Contains(out, "status") {
 			t.Fatalf("bipctl %v: %v\n%s", args, err, out)
 		}
-		for timeout := time.After(20 * time.Second); ; { // there are also the messages that watch has begun with
+		for timeout := time.After(within); ; { // there are also the messages that watch has begun with
 			select {
 			case e := <-got:
 				if e == envelope {
@@ -230,7 +235,7 @@ func (o *operated) watch() func(text string) {
 	w.Close()
 	o.t.Cleanup(func() { cancel(); cmd.Wait(); r.Close() })
 	read := func(text string) error {
-		r.SetReadDeadline(time.Now().Add(20 * time.Second))
+		r.SetReadDeadline(time.Now().Add(within))
 		var seen []byte
 		for b := make([]byte, 4096); !strings.Contains(string(seen), text); {
 			n, err := r.Read(b)
@@ -264,9 +269,9 @@ func (o *operated) watch() func(text string) {
 
 // TestFailingHook has cards hear that there is no service where the hook fails or hangs, and the log says why.
 func TestFailingHook(t *testing.T) {
-	for name, tc := range map[string]struct{ script, want string }{
-		"fails": {"echo no modem; exit 3", "exit status 3 (\\\"no modem\\\")"},
-		"hangs": {"sleep 600", "not done within 1s"},
+	for name, tc := range map[string]struct{ script, timeout, want string }{
+		"fails": {"echo no modem; exit 3", "10m", "exit status 3 (\\\"no modem\\\")"},
+		"hangs": {"sleep 600", "1s", "not done within 1s"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			hook := filepath.Join(t.TempDir(), "hook")
@@ -274,7 +279,7 @@ func TestFailingHook(t *testing.T) {
 				t.Fatal(err)
 			}
 			result := make(chan string, 1)
-			o := startOperated(t, "[control]\nsocket = \"SOCKET\"\n[sms]\nhook_timeout = \"1s\"\nhook = \""+hook+"\"\n",
+			o := startOperated(t, "[control]\nsocket = \"SOCKET\"\n[sms]\nhook_timeout = \""+tc.timeout+"\"\nhook = \""+hook+"\"\n"+pollOften,
 				softuicc.Config{Applets: []softuicc.Applet{func(ctx context.Context, tk *softuicc.Toolkit) error {
 					r, err := tk.Do(ctx, &cat.SendShortMessage{TPDU: []byte{1}}, 0, cat.DeviceNetwork)
 					result <- fmt.Sprintf("%02X %X %v", byte(r.Result.General), r.Result.Info, err)
@@ -285,10 +290,10 @@ func TestFailingHook(t *testing.T) {
 				if got != "20 04 <nil>" {
 					t.Errorf("answered %s", got)
 				}
-			case <-time.After(20 * time.Second):
+			case <-time.After(within):
 				t.Fatal("the card got no answer")
 			}
-			await(t, "the reason in the log", 5*time.Second, func() bool { return strings.Contains(o.log.String(), "was not sent") })
+			await(t, "the reason in the log", within, func() bool { return strings.Contains(o.log.String(), "was not sent") })
 			if !strings.Contains(o.log.String(), tc.want) {
 				t.Errorf("the log does not say %s", tc.want)
 			}
@@ -299,7 +304,7 @@ func TestFailingHook(t *testing.T) {
 // TestAPDUForbidden is the default.
 func TestAPDUForbidden(t *testing.T) {
 	o := startOperated(t, "[control]\nsocket = \"SOCKET\"\n", softuicc.Config{})
-	await(t, "the refusal", 20*time.Second, func() bool {
+	await(t, "the refusal", within, func() bool {
 		out, err := o.ask("apdu", "00A40004023F00")
 		return err != nil && strings.Contains(out, "set control.allow_apdu")
 	})

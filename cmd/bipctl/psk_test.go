@@ -93,6 +93,7 @@ func (s *stand) echoPSK(openssl string, c pskCase) {
 		s.Fatal(err)
 	}
 	defer local.Close()
+	local.(*net.UnixListener).SetDeadline(time.Now().Add(within)) // s_client may end without a connection
 	args := []string{"s_client", "-unix", local.Addr().String(), "-psk", pskKey, "-psk_identity", pskIdentity, "-tls1_2",
 		"-cipher", c.ciphers, "-quiet"}
 	if c.fragment != 0 {
@@ -100,7 +101,7 @@ func (s *stand) echoPSK(openssl string, c pskCase) {
 	}
 	sent, want := pskLines()
 	client := exec.CommandContext(s.ctx, openssl, args...)
-	client.WaitDelay = time.Second
+	client.WaitDelay = within
 	var stdout, stderr bytes.Buffer
 	client.Stdin, client.Stdout, client.Stderr = strings.NewReader(sent+"CLOSE\n"), &stdout, &stderr
 	if err := client.Start(); err != nil {
@@ -108,7 +109,8 @@ func (s *stand) echoPSK(openssl string, c pskCase) {
 	}
 	peer, err := local.Accept()
 	if err != nil {
-		s.Fatal(err)
+		client.Process.Kill()
+		s.Fatalf("s_client does not connect: %v; it ended: %v\n%s", err, client.Wait(), &stderr)
 	}
 	var up, down bytes.Buffer // what crosses the channel
 	err = s.use(func(ctx context.Context, tk *softuicc.Toolkit) error {
@@ -119,6 +121,7 @@ func (s *stand) echoPSK(openssl string, c pskCase) {
 		}
 		return relay(peer, channel, &up, &down)
 	})
+	peer.Close() // where the card has not
 	if err != nil {
 		s.Error(err)
 	}
@@ -158,7 +161,7 @@ func relay(peer, channel net.Conn, up, down io.Writer) error {
 	select {
 	case err := <-received:
 		return errors.Join(err, channel.Close())
-	case <-time.After(time.Second): // s_client has ended before the server
+	case <-time.After(within): // s_client has ended, and the server does not
 		return errors.Join(channel.Close(), <-received)
 	}
 }

@@ -8,7 +8,6 @@ import (
 	"reflect"
 	"strings"
 	"testing"
-	"time"
 
 	"bipd/internal/control"
 	"bipd/internal/readers"
@@ -35,7 +34,7 @@ func serveReaders(t *testing.T, d readerDaemon) string {
 			t.Error(err)
 		}
 	})
-	await(t, "socket", 20*time.Second, func() bool {
+	await(t, "socket", within, func() bool {
 		c, err := net.Dial("unix", path)
 		if err == nil {
 			c.Close()

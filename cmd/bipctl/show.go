@@ -18,8 +18,8 @@ import (
 
 const defaultSocket = "/run/bipd/bipd.sock"
 
-// askTime bounds a question to a daemon.
-const askTime = 5 * time.Second
+// askTime bounds a question to a daemon, which may be slow to answer on a machine under load.
+const askTime = 20 * time.Second
 
 func socketFlag(cmd *cobra.Command) *string {
 	return cmd.Flags().StringP("socket", "s", defaultSocket, "control socket of the daemon")
