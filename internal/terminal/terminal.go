@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"slices"
 	"sync"
+	"time"
 
 	"bipd/ccid"
 	"bipd/internal/config"
@@ -36,6 +37,8 @@ type Terminal struct {
 	closers []func() error
 	plan    plan
 
+	lineWait time.Duration
+
 	mu    sync.Mutex
 	units []unit // in the file's order, those of "ccid:*" last and in the order of their slots
 }
@@ -52,7 +55,7 @@ func New(cfg Config) (*Terminal, error) {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	t := &Terminal{cfg: cfg, log: cfg.Log, plan: newPlan(cfg.File.Cards)}
+	t := &Terminal{cfg: cfg, log: cfg.Log, plan: newPlan(cfg.File.Cards), lineWait: lineWait}
 	if len(t.plan) > 0 {
 		t.hub = cfg.Hub
 		if t.hub == nil {

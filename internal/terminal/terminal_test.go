@@ -53,6 +53,7 @@ func start(t *testing.T, b *bus, text string) *stand {
 	if err != nil {
 		t.Fatal(err)
 	}
+	s.term.lineWait = patience // of the cards of ccid:*
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- s.term.Run(ctx) }()
@@ -252,9 +253,12 @@ func TestLines(t *testing.T) {
 	}
 	s.awaitCards("sim-1-1.0 absent")
 	lines("line-1-1.0")
-	if c := s.card("sim-1-1.0"); c.Line != "down" {
-		t.Errorf("status %+v", c)
-	}
+	s.await(func() string { // until now it may have been the last visit but one
+		if list := s.term.Cards(); len(list) != 1 || list[0].Name != "sim-1-1.0" || list[0].Line != "down" {
+			return fmt.Sprintf("status %+v", list)
+		}
+		return ""
+	})
 	b.unplug("1-1")
 	s.awaitCards()
 	lines()

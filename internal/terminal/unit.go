@@ -38,7 +38,7 @@ func (t *Terminal) newUnit(card config.Card, reader uicc.Reader) (*cp.CP, error)
 		if cfg.Line, err = card.Line.Link(card.Name, log); err != nil {
 			return nil, err
 		}
-		cfg.LineWait = lineWait
+		cfg.LineWait = t.lineWait
 	}
 	return cp.New(cfg), nil
 }
