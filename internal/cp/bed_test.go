@@ -27,8 +27,11 @@ import (
 	"bipd/uicc"
 )
 
-// testTime bounds each thing that a test waits for.
-const testTime = 30 * time.Second
+// testTime bounds each thing that a test waits for, appletTime all that an applet does. Both pass in full only where a test fails.
+const (
+	testTime   = 30 * time.Second
+	appletTime = 3 * time.Minute
+)
 
 // What nobody may ever see: every bed has them all, and searches its log, its AT lines and its trace for them.
 const (
@@ -38,11 +41,11 @@ const (
 	cardPassword    = "card-S3cret"
 )
 
-// fast are multiplexer settings that notice a dead end soon.
-var fast = mux.Config{N1: 512, T1: 200 * time.Millisecond, KeepAlive: 300 * time.Millisecond}
+// fast are multiplexer settings that notice a dead end soon: for tests of one alone, since a busy machine looks like it.
+var fast = mux.Config{N1: 512, T1: 500 * time.Millisecond, KeepAlive: 500 * time.Millisecond}
 
 // patient are multiplexer settings that take a busy machine for no dead end.
-var patient = mux.Config{N1: 512, T1: time.Second, KeepAlive: 10 * time.Second}
+var patient = mux.Config{N1: 512, T1: 2 * time.Second, KeepAlive: testTime}
 
 // bed is a CP with a card and an AP, joined by a line:
 //
@@ -79,8 +82,9 @@ type options struct {
 	noAP     bool
 	deaf     bool // the line does not come up: do not wait for it
 	noMux    bool
+	early    bool       // the card is in before the CP runs
 	pipe     bool       // the line is a net.Pipe, not a pty
-	mux      mux.Config // the zero value: fast
+	mux      mux.Config // the zero value: patient
 	quiet    bool       // neither trace nor debug log: for what is large
 	tolerate func(softuicc.Violation) bool
 }
@@ -92,7 +96,7 @@ type serveLine func(ctx context.Context, line ptylink.PeerConfig) error
 func start(t testing.TB, o options) *bed {
 	t.Helper()
 	if o.mux == (mux.Config{}) {
-		o.mux = fast
+		o.mux = patient
 	}
 	b := &bed{t: t, o: o, before: count(), up: make(chan bool, 100), log: &testkit.Log{}, stopAP: func() {}}
 	b.cpSide, b.apSide = &trace.Stream{Source: "bipd"}, &trace.Stream{Source: "apd"}
@@ -110,6 +114,9 @@ func start(t testing.TB, o options) *bed {
 		b.usb = openUSB(t, *o.usb)
 		b.o.reader = b.usb.slot
 	}
+	if o.early {
+		b.insert()
+	}
 	b.startCP()
 	t.Cleanup(b.end)
 	if !o.noAP {
@@ -118,7 +125,7 @@ func start(t testing.TB, o options) *bed {
 	if !o.noAP && !o.deaf {
 		b.awaitLine(true)
 	}
-	if o.reader == nil {
+	if o.reader == nil && !o.early {
 		b.insert()
 	}
 	return b
@@ -170,11 +177,16 @@ func (b *bed) startCP() {
 	log := b.logger().With("daemon", "bipd")
 	cfg := cp.Config{
 		Name: "card0", Reader: b.reader, PIN: pin, LocalInfo: &cat.LocalInfo{Now: time.Now},
-		ConnectTimeout: 10 * time.Second, Policy: loopbackPolicy(b.t), Log: log, Trace: b.cpSide,
+		ConnectTimeout: testTime, Policy: loopbackPolicy(b.t), Log: log, Trace: b.cpSide,
 		Line: &ptylink.LinkConfig{
 			Name: "card0", Open: b.open.cp, NoMux: b.o.noMux, Mux: b.o.mux, Retry: 10 * time.Millisecond, Log: log,
-			State: func(up bool, _ error) { b.up <- up },
-			Tap:   tap(log),
+			State: func(up bool, _ error) {
+				select {
+				case b.up <- up:
+				case <-b.t.Context().Done():
+				}
+			},
+			Tap: tap(log),
 		},
 	}
 	if b.o.reader != nil {
@@ -256,10 +268,30 @@ func (b *bed) awaitLine(want bool) {
 // wait waits until the applets of the card have ended; their errors fail the test.
 func (b *bed) wait() {
 	b.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 2*testTime)
+	ctx, cancel := context.WithTimeout(context.Background(), appletTime+testTime)
 	defer cancel()
 	if err := b.card.Wait(ctx); err != nil {
 		b.t.Errorf("applet: %v", err)
+	}
+}
+
+// reached waits until an applet has come to a point, which it tells by closing the channel.
+func (b *bed) reached(what string, point <-chan struct{}) {
+	b.t.Helper()
+	ended := make(chan error, 1)
+	ctx, cancel := context.WithCancel(b.t.Context())
+	defer cancel()
+	go func() { ended <- b.card.Wait(ctx) }()
+	select {
+	case <-point:
+	case err := <-ended:
+		select {
+		case <-point: // and so it ended
+		default:
+			b.t.Fatalf("the applets ended before %s: %v", what, err)
+		}
+	case <-time.After(appletTime):
+		b.t.Fatalf("waited %v for %s:\n%s", appletTime, what, stacks())
 	}
 }
 
@@ -328,7 +360,7 @@ func count() census {
 // check waits a bounded time for goroutines and descriptors to be as few as before.
 func (before census) check(t testing.TB) {
 	t.Helper()
-	for deadline := time.Now().Add(5 * time.Second); ; time.Sleep(2 * time.Millisecond) {
+	for deadline := time.Now().Add(testTime); ; time.Sleep(2 * time.Millisecond) {
 		now := count()
 		if now.goroutines <= before.goroutines && now.descriptors <= before.descriptors {
 			return

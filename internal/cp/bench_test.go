@@ -29,7 +29,7 @@ func benchmark(b *testing.B, bearer cat.BearerDescription) {
 	})
 	run(b, options{quiet: true, applets: applets(func(a *app) {
 		c := a.dial(params(bearer, cat.OpenImmediate, remote))
-		a.must(c.SetDeadline(time.Now().Add(2 * testTime)))
+		a.must(c.SetDeadline(time.Now().Add(appletTime)))
 		b.SetBytes(int64(len(file)))
 		for b.Loop() {
 			_, err := c.Write([]byte{1})

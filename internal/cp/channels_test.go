@@ -3,11 +3,10 @@ package cp_test
 import (
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"testing"
-	"time"
 
 	"bipd/cat"
-	"bipd/ptylink/mux"
 	"bipd/softuicc"
 )
 
@@ -27,12 +26,17 @@ func TestSevenChannels(t *testing.T) {
 			srv := fileServer(t, file)
 			blocks := blockServer(t, file)
 			var list []softuicc.Applet
-			var open sync.WaitGroup
-			open.Add(cat.MaxChannels)
+			var opened atomic.Int32
+			all := make(chan struct{}) // are open
 			for i := range cat.MaxChannels {
 				bearer := tc.bearers[i%len(tc.bearers)]
 				list = append(list, applet(func(a *app) {
-					a.meet = func() { open.Done(); open.Wait() }
+					a.meet = sync.OnceFunc(func() {
+						if opened.Add(1) == cat.MaxChannels {
+							close(all)
+						}
+						a.await("seven open channels", all)
+					})
 					if i%2 == 0 {
 						a.get(params(bearer, background, addrPort(srv.Listener.Addr())), srv.URL, file)
 						return
@@ -45,8 +49,7 @@ func TestSevenChannels(t *testing.T) {
 					a.must(c.Close())
 				}))
 			}
-			patient := mux.Config{N1: 512, KeepAlive: 10 * time.Second} // a loaded machine is no dead line
-			b := run(t, options{quiet: true, mux: patient, applets: list})
+			b := run(t, options{quiet: true, applets: list})
 			for id := 1; id <= cat.MaxChannels; id++ {
 				b.log.Await(t, "daemon=bipd", "channel closed", fmt.Sprintf("channel=%d ", id))
 			}

@@ -33,6 +33,7 @@ func TestDownload(t *testing.T) {
 			if tc.qualifier == background {
 				b.events.await(t, func(e []trace.Event) error { return trace.CheckOrder(e, tc.method, 1) })
 			}
+			b.events.caughtUp(t)
 			if got := b.cp.Status().Line; got != map[bool]string{true: "AT", false: "multiplexed"}[tc.noMux] {
 				t.Errorf("line is %s", got)
 			}

@@ -12,7 +12,7 @@ import (
 // TestLineWait: a card that is in before the AP is there has its network nevertheless.
 func TestLineWait(t *testing.T) {
 	good := echoServer(t)
-	b := start(t, options{noAP: true, mux: patient, cp: func(c *cp.Config) { c.LineWait = 2 * testTime }, applets: applets(func(a *app) {
+	b := start(t, options{noAP: true, cp: func(c *cp.Config) { c.LineWait = 2 * testTime }, applets: applets(func(a *app) {
 		c := a.dial(params(wlanBearer, cat.OpenImmediate, good))
 		a.echo(c)
 		a.must(c.Close())
@@ -28,7 +28,7 @@ func TestLineWait(t *testing.T) {
 
 // TestLineWaitEnds: without an AP the card is served all the same, later.
 func TestLineWaitEnds(t *testing.T) {
-	b := start(t, options{noAP: true, mux: patient, cp: func(c *cp.Config) { c.LineWait = 50 * time.Millisecond }, applets: applets(func(a *app) {
+	b := start(t, options{noAP: true, early: true, cp: func(c *cp.Config) { c.LineWait = time.Second }, applets: applets(func(a *app) {
 		a.refused(params(wlanBearer, cat.OpenImmediate, netip.MustParseAddrPort("127.0.0.1:80")), 0x21, 0x00)
 	})})
 	b.wait()

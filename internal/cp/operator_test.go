@@ -118,8 +118,13 @@ func TestSMSPP(t *testing.T) {
 		if err != nil || r.Data != fmt.Sprintf("%X", packet) || r.SW != "9000" {
 			t.Errorf("%+v %v", r, err)
 		}
-		if got := <-seen; string(got) != string(tpdu) {
-			t.Errorf("the card got %X, want %X", got, tpdu)
+		select {
+		case got := <-seen:
+			if string(got) != string(tpdu) {
+				t.Errorf("the card got %X, want %X", got, tpdu)
+			}
+		case <-time.After(testTime):
+			t.Fatal("the card got no message")
 		}
 	}
 	for _, bad := range []control.SMS{{TPDU: ""}, {TPDU: "0"}, {TPDU: "xx"}, {TPDU: "00", Centre: "abc!"}, {TPDU: strings.Repeat("00", 250)}} {
@@ -146,11 +151,7 @@ func TestEvents(t *testing.T) {
 			}
 		}),
 	}))
-	select {
-	case <-told:
-	case <-time.After(testTime):
-		t.Fatal("the card did not hear of the location status")
-	}
+	b.reached("the card heard of the location status", told)
 	none := control.CardEvent{Code: byte(cat.EventLocationStatus), Objects: "1B0102"}
 	if r, err := asks(t, b.cp.SendEvent, none); err != nil || r.SW == "" {
 		t.Errorf("%+v %v", r, err)
@@ -216,8 +217,13 @@ func TestShortMessages(t *testing.T) {
 		}),
 	}))
 	for range 2 {
-		if m := <-sent; m.Card != "card0" || string(m.TPDU) != string(tpdu) {
-			t.Errorf("%+v", m)
+		select {
+		case m := <-sent:
+			if m.Card != "card0" || string(m.TPDU) != string(tpdu) {
+				t.Errorf("%+v", m)
+			}
+		default:
+			t.Error("a message was not sent")
 		}
 	}
 	b.log.Wants(t, "no modem")

@@ -17,11 +17,15 @@ func addrPort(a net.Addr) netip.AddrPort { return netip.MustParseAddrPort(a.Stri
 // fileServer serves one file by HTTP.
 func fileServer(t testing.TB, file []byte) *httptest.Server {
 	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.Write(file) }))
-	t.Cleanup(srv.Close)
+	t.Cleanup(func() {
+		srv.CloseClientConnections() // Close waits for them
+		srv.Close()
+	})
 	return srv
 }
 
-// tcpServer serves each connection by serve, which owns it. The test's end waits for all of them.
+// tcpServer serves each connection by serve, which owns it until its deadline. The test's end waits for all of them: what serve
+// waits for besides the connection is to end with the test's context.
 func tcpServer(t testing.TB, address string, serve func(*net.TCPConn)) netip.AddrPort {
 	t.Helper()
 	l, err := net.Listen("tcp", address)
@@ -37,14 +41,23 @@ func tcpServer(t testing.TB, address string, serve func(*net.TCPConn)) netip.Add
 			}
 			running.Go(func() {
 				defer c.Close()
-				c.SetDeadline(time.Now().Add(2 * testTime))
+				c.SetDeadline(time.Now().Add(appletTime))
 				serve(c.(*net.TCPConn))
 			})
 		}
 	})
 	t.Cleanup(func() {
 		l.Close()
-		running.Wait()
+		ended := make(chan struct{})
+		go func() {
+			running.Wait()
+			close(ended)
+		}()
+		select {
+		case <-ended:
+		case <-time.After(testTime):
+			t.Errorf("connections of the server at %v do not end:\n%s", l.Addr(), stacks())
+		}
 	})
 	return addrPort(l.Addr())
 }

@@ -67,10 +67,11 @@ func TestUSBDownload(t *testing.T) {
 		for method, bearer := range map[trace.Method]cat.BearerDescription{trace.Method1: packetBearer, trace.Method2: wlanBearer} {
 			t.Run(fmt.Sprintf("%s/%v", name, method), func(t *testing.T) {
 				srv := fileServer(t, file)
-				b := run(t, options{usb: &model, mux: patient, applets: applets(func(a *app) {
+				b := run(t, options{usb: &model, applets: applets(func(a *app) {
 					a.get(params(bearer, background, addrPort(srv.Listener.Addr())), srv.URL, file)
 				})})
 				b.events.await(t, func(e []trace.Event) error { return trace.CheckOrder(e, method, 1) })
+				b.events.caughtUp(t)
 				if by1, by2 := b.events.has("S404", "connect"), b.events.has("S703", "connect"); by1 != (method == trace.Method1) || by2 != (method == trace.Method2) {
 					t.Errorf("connected by the CP %v, by the AP %v", by1, by2)
 				}
@@ -88,7 +89,7 @@ func TestUSBCardRemoved(t *testing.T) {
 			var runs atomic.Int32
 			running := make(chan struct{})
 			model := ccidemu.PCTwin()
-			b := start(t, options{usb: &model, mux: patient, applets: applets(func(a *app) {
+			b := start(t, options{usb: &model, applets: applets(func(a *app) {
 				if runs.Add(1) == 1 {
 					p := remote()
 					p.Bearer = bearer
@@ -101,7 +102,7 @@ func TestUSBCardRemoved(t *testing.T) {
 				a.echo(c)
 				a.must(c.Close())
 			})})
-			<-running
+			b.reached("the transfer runs", running)
 			b.usb.reader.Remove(0)
 			eventually(t, "the server has no client", func() bool { return clients.Load() == 0 })
 			b.awaitState("absent")

@@ -2,6 +2,7 @@ package cp_test
 
 import (
 	"encoding/hex"
+	"fmt"
 	"slices"
 	"strings"
 	"sync"
@@ -62,16 +63,26 @@ func packed(s string) []byte {
 // noSecret fails the test where a secret shows.
 func noSecret(t testing.TB, where, text string) {
 	t.Helper()
+	if needle := shownSecret(text); needle != "" {
+		i := strings.Index(strings.ToLower(text), needle)
+		t.Errorf("%s shows the secret %q as %q: ...%s...", where, needles[needle], needle, text[max(0, i-200):min(len(text), i+200)])
+	}
+}
+
+// shownSecret is the form in which a text shows a secret; empty: it shows none.
+func shownSecret(text string) string {
 	low := strings.ToLower(text)
-	for needle, secret := range needles {
-		if i := strings.Index(low, needle); i >= 0 {
-			t.Errorf("%s shows the secret %q as %q: ...%s...", where, secret, needle, text[max(0, i-200):min(len(text), i+200)])
+	for needle := range needles {
+		if strings.Contains(low, needle) {
+			return needle
 		}
 	}
+	return ""
 }
 
 // watcher takes the events of both daemons as they come, keeps those of steps, and searches all for secrets.
 type watcher struct {
+	streams []*trace.Stream
 	subs    []*trace.Subscription
 	running sync.WaitGroup
 
@@ -83,7 +94,7 @@ type watcher struct {
 }
 
 func watchStreams(streams ...*trace.Stream) *watcher {
-	w := &watcher{kept: make([][]trace.Event, len(streams)), change: make(chan struct{})}
+	w := &watcher{streams: streams, kept: make([][]trace.Event, len(streams)), change: make(chan struct{})}
 	for i, s := range streams {
 		sub := s.Subscribe(1 << 16)
 		w.subs = append(w.subs, sub)
@@ -97,11 +108,7 @@ func watchStreams(streams ...*trace.Stream) *watcher {
 }
 
 func (w *watcher) take(stream int, e trace.Event) {
-	text := strings.ToLower(e.What + " " + e.Err + " " + e.APDU + " " + e.RAPDU + " " + e.Card)
-	secret := false
-	for needle := range needles {
-		secret = secret || strings.Contains(text, needle)
-	}
+	secret := shownSecret(e.What+" "+e.Err+" "+e.APDU+" "+e.RAPDU+" "+e.Card) != ""
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if secret && len(w.shown) < 5 {
@@ -141,6 +148,27 @@ func (w *watcher) await(t testing.TB, is func([]trace.Event) error) {
 			t.Fatal(err)
 		}
 	}
+}
+
+// caughtUp waits until all was looked at that the daemons have told so far.
+func (w *watcher) caughtUp(t testing.TB) {
+	t.Helper()
+	mark := fmt.Sprint("mark ", time.Now().UnixNano())
+	for _, s := range w.streams {
+		s.Emit(trace.Event{What: mark})
+	}
+	w.await(t, func(events []trace.Event) error {
+		n := 0
+		for _, e := range events {
+			if e.What == mark {
+				n++
+			}
+		}
+		if n < len(w.streams) {
+			return fmt.Errorf("%d of %d traces were looked at to their end", n, len(w.streams))
+		}
+		return nil
+	})
 }
 
 // has reports whether an event has the step and, in its text, the part.
