@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"bipd/internal/ccidemu"
@@ -55,7 +56,7 @@ func TestFaultsOvercome(t *testing.T) {
 			"more time":       {Kind: ccidemu.Extend, N: 5},
 			"parameters lost": {Kind: ccidemu.EmptyParameters},
 		} {
-			t.Run(m.Name+"/"+name, func(t *testing.T) {
+			run(t, m.Name+"/"+name, func(t *testing.T) {
 				r, d := emulated(t, m, Config{})
 				r.SetFaults(f)
 				card := answering(t, 200)
@@ -75,36 +76,40 @@ func TestFaultsOvercome(t *testing.T) {
 
 // Answers around the packet size are all right, with and without stray transfers behind one full packet.
 func TestPacketBoundaries(t *testing.T) {
-	for _, m := range []ccidemu.Model{ccidemu.PCTwin(), ccidemu.QEMU(), ccidemu.CardMan3121()} {
-		for _, n := range []int{63, 64, 65, 127, 128, 129, 192, 256} { // octets of the message
-			r, d := emulated(t, m, Config{})
-			insert(t, r, answering(t, n-headerLength-2))
-			c := connect(t, d.Slots()[0])
-			want(t, c, profileAll, "9000")
-			for range 3 {
-				download(t, c, n-headerLength-2)
+	synctest.Test(t, func(t *testing.T) {
+		for _, m := range []ccidemu.Model{ccidemu.PCTwin(), ccidemu.QEMU(), ccidemu.CardMan3121()} {
+			for _, n := range []int{63, 64, 65, 127, 128, 129, 192, 256} { // octets of the message
+				r, d := emulated(t, m, Config{})
+				insert(t, r, answering(t, n-headerLength-2))
+				c := connect(t, d.Slots()[0])
+				want(t, c, profileAll, "9000")
+				for range 3 {
+					download(t, c, n-headerLength-2)
+				}
+				c.Close()
 			}
-			c.Close()
 		}
-	}
+	})
 }
 
 // A reader that ends no message of full packets costs the time for an answer once, and not again.
 func TestNoZeroLengthPacket(t *testing.T) {
-	r, d := emulated(t, ccidemu.PCTwin(), Config{timing: quick()})
-	insert(t, r, answering(t, 64-headerLength-2))
-	c := connect(t, d.Slots()[0])
-	defer c.Close()
-	want(t, c, profileAll, "9000")
-	r.SetFaults(ccidemu.Fault{Kind: ccidemu.NoZLP})
-	download(t, c, 64-headerLength-2)
-	if !d.in.exact {
-		t.Fatal("the driver has not noticed")
-	}
-	for range 3 {
+	synctest.Test(t, func(t *testing.T) {
+		r, d := emulated(t, ccidemu.PCTwin(), Config{timing: quick()})
+		insert(t, r, answering(t, 64-headerLength-2))
+		c := connect(t, d.Slots()[0])
+		defer c.Close()
+		want(t, c, profileAll, "9000")
+		r.SetFaults(ccidemu.Fault{Kind: ccidemu.NoZLP})
 		download(t, c, 64-headerLength-2)
-		want(t, c, selectMF, "9000")
-	}
+		if !d.in.exact {
+			t.Fatal("the driver has not noticed")
+		}
+		for range 3 {
+			download(t, c, 64-headerLength-2)
+			want(t, c, selectMF, "9000")
+		}
+	})
 }
 
 // Faults that cost the command: what the error is, and that after a reset of the card all is well. The commands after it get
@@ -130,7 +135,7 @@ func TestFaultsThatCost(t *testing.T) {
 			"dwLength 0":      {ccidemu.Fault{Kind: ccidemu.Shorter, N: 1000}, ErrProtocol},
 			"unknown command": {ccidemu.Fault{Kind: ccidemu.Unsupported}, ErrNotSupported},
 		} {
-			t.Run(m.Name+"/"+name, func(t *testing.T) {
+			run(t, m.Name+"/"+name, func(t *testing.T) {
 				testkit.NoLeaks(t)
 				r, d := emulated(t, m, Config{timing: quick()})
 				settled(t, d)
@@ -165,61 +170,65 @@ func TestFaultsThatCost(t *testing.T) {
 
 // A message that ends too early takes nothing from the next one, which is another slot's.
 func TestCutBetweenSlots(t *testing.T) {
-	cfg := Config{timing: quick()}
-	cfg.timing.card = patient
-	r, d := emulated(t, ccidemu.MultiSlot(2), cfg)
-	settled(t, d)
-	insert(t, r, newCard(t, softuicc.Config{ATR: brief(t)}))
-	c := connect(t, d.Slots()[0])
-	defer c.Close()
-	r.SetFaults(ccidemu.Fault{Kind: ccidemu.Cut, Message: xfr, Nth: 1, N: 11})
-	failed := make(chan error, 1)
-	go func() {
-		_, err := c.Transmit(testContext(t), []byte{0, 0xA4, 0, 0x0C, 2, 0x3F, 0})
-		failed <- err
-	}()
-	for {
-		if icc, err := d.Slots()[1].status(testContext(t)); err != nil || icc != iccAbsent {
-			t.Fatalf("status %d, %v", icc, err)
-		}
-		select {
-		case err := <-failed:
-			if !errors.Is(err, uicc.ErrMute) {
-				t.Errorf("error %v", err)
+	synctest.Test(t, func(t *testing.T) {
+		cfg := Config{timing: quick()}
+		cfg.timing.card = patient
+		r, d := emulated(t, ccidemu.MultiSlot(2), cfg)
+		settled(t, d)
+		insert(t, r, newCard(t, softuicc.Config{ATR: brief(t)}))
+		c := connect(t, d.Slots()[0])
+		defer c.Close()
+		r.SetFaults(ccidemu.Fault{Kind: ccidemu.Cut, Message: xfr, Nth: 1, N: 11})
+		failed := make(chan error, 1)
+		go func() {
+			_, err := c.Transmit(testContext(t), []byte{0, 0xA4, 0, 0x0C, 2, 0x3F, 0})
+			failed <- err
+		}()
+		for {
+			if icc, err := d.Slots()[1].status(testContext(t)); err != nil || icc != iccAbsent {
+				t.Fatalf("status %d, %v", icc, err)
 			}
-			return
-		default:
+			select {
+			case err := <-failed:
+				if !errors.Is(err, uicc.ErrMute) {
+					t.Errorf("error %v", err)
+				}
+				return
+			case <-time.After(time.Millisecond):
+			}
 		}
-	}
+	})
 }
 
 // Every error of the class has its text, and is what it means.
 func TestErrorsOfTheClass(t *testing.T) {
-	r, d := emulated(t, ccidemu.CardMan3121(), Config{})
-	insert(t, r, newCard(t, softuicc.Config{ATR: brief(t)}))
-	c := connect(t, d.Slots()[0])
-	defer c.Close()
-	for code := range 256 {
-		r.SetFaults(ccidemu.Fault{Kind: ccidemu.Fail, Message: xfr, Nth: 1, N: code})
-		_, err := c.Transmit(testContext(t), unhex(t, selectMF))
-		var e *Error
-		if !errors.As(err, &e) || int(e.Code) != code || e.Command != "XfrBlock" {
-			t.Fatalf("bError %02X: %v", code, err)
+	synctest.Test(t, func(t *testing.T) {
+		r, d := emulated(t, ccidemu.CardMan3121(), Config{})
+		insert(t, r, newCard(t, softuicc.Config{ATR: brief(t)}))
+		c := connect(t, d.Slots()[0])
+		defer c.Close()
+		for code := range 256 {
+			r.SetFaults(ccidemu.Fault{Kind: ccidemu.Fail, Message: xfr, Nth: 1, N: code})
+			_, err := c.Transmit(testContext(t), unhex(t, selectMF))
+			var e *Error
+			if !errors.As(err, &e) || int(e.Code) != code || e.Command != "XfrBlock" {
+				t.Fatalf("bError %02X: %v", code, err)
+			}
+			if errors.Is(err, uicc.ErrMute) != (code == codeMute || code == codeParity || code == codeOverrun || code == 0xF7 || code == 0xF8) {
+				t.Errorf("bError %02X: %v is or is not uicc.ErrMute", code, err)
+			}
+			if known := code <= 0x7F || code >= 0x81 && code <= 0xC0 || codes[byte(code)].text != ""; known == (e.text() == "unknown error") {
+				t.Errorf("bError %02X: %v", code, err)
+			}
 		}
-		if errors.Is(err, uicc.ErrMute) != (code == codeMute || code == codeParity || code == codeOverrun || code == 0xF7 || code == 0xF8) {
-			t.Errorf("bError %02X: %v is or is not uicc.ErrMute", code, err)
-		}
-		if known := code <= 0x7F || code >= 0x81 && code <= 0xC0 || codes[byte(code)].text != ""; known == (e.text() == "unknown error") {
-			t.Errorf("bError %02X: %v", code, err)
-		}
-	}
-	want(t, c, selectMF, "9000") // and all of them leave the reader in step
+		want(t, c, selectMF, "9000") // and all of them leave the reader in step
+	})
 }
 
 // Errors that have a meaning of their own during a reset.
 func TestPowerOnErrors(t *testing.T) {
 	const powerOn = byte(typePowerOn)
-	t.Run("busy", func(t *testing.T) {
+	run(t, "busy", func(t *testing.T) {
 		for _, code := range []int{codeAutoSequence, codeSlotBusy} {
 			r, d := emulated(t, ccidemu.SCR3310(), Config{timing: quick()})
 			insert(t, r, newCard(t, softuicc.Config{ATR: brief(t)}))
@@ -229,7 +238,7 @@ func TestPowerOnErrors(t *testing.T) {
 			c.Close()
 		}
 	})
-	t.Run("busy for ever", func(t *testing.T) {
+	run(t, "busy for ever", func(t *testing.T) {
 		r, d := emulated(t, ccidemu.SCR3310(), Config{timing: quick()})
 		insert(t, r, newCard(t, softuicc.Config{ATR: brief(t)}))
 		r.SetFaults(ccidemu.Fault{Kind: ccidemu.Fail, Message: powerOn, N: codeSlotBusy})
@@ -237,7 +246,7 @@ func TestPowerOnErrors(t *testing.T) {
 			t.Errorf("error %v", err)
 		}
 	})
-	t.Run("no ATR", func(t *testing.T) {
+	run(t, "no ATR", func(t *testing.T) {
 		r, d := emulated(t, ccidemu.SCR3310(), Config{})
 		insert(t, r, newCard(t, softuicc.Config{ATR: brief(t)}))
 		r.SetFaults(ccidemu.Fault{Kind: ccidemu.Shorter, Message: powerOn, N: 1000})
@@ -245,7 +254,7 @@ func TestPowerOnErrors(t *testing.T) {
 			t.Errorf("error %v", err)
 		}
 	})
-	t.Run("no card", func(t *testing.T) {
+	run(t, "no card", func(t *testing.T) {
 		_, d := emulated(t, ccidemu.SCR3310(), Config{})
 		if _, err := d.Slots()[0].Connect(testContext(t)); !errors.Is(err, uicc.ErrRemoved) {
 			t.Errorf("error %v", err)
@@ -261,7 +270,7 @@ func TestMuteCard(t *testing.T) {
 			if waits == 0 && !slices.Contains(silent, m.Name) {
 				continue // they do not differ in this
 			}
-			t.Run(fmt.Sprint(m.Name, ", reader waits ", waits), func(t *testing.T) {
+			run(t, fmt.Sprint(m.Name, ", reader waits ", waits), func(t *testing.T) {
 				testkit.NoLeaks(t)
 				m.WaitingTime = waits
 				r, d := emulated(t, m, Config{timing: quick()})
@@ -285,41 +294,45 @@ func TestMuteCard(t *testing.T) {
 
 // Under T=1 the driver asks again for what the reader did not get from the card, and then calls the card mute.
 func TestMuteT1(t *testing.T) {
-	r, d := emulated(t, ccidemu.SCR3310(), Config{})
-	insert(t, r, newCard(t, softuicc.Config{ATR: atr(t, t1ATR(0x11, 254, false))}))
-	c := connect(t, d.Slots()[0])
-	defer c.Close()
-	r.SetFaults(ccidemu.Fault{Kind: ccidemu.Fail, Message: xfr, N: codeMute})
-	if _, err := c.Transmit(testContext(t), unhex(t, selectMF)); !errors.Is(err, uicc.ErrMute) {
-		t.Fatalf("error %v", err)
-	}
-	r.SetFaults()
-	if err := c.Reset(testContext(t), uicc.WarmReset); err != nil {
-		t.Fatal(err)
-	}
-	want(t, c, selectMF, "9000")
+	synctest.Test(t, func(t *testing.T) {
+		r, d := emulated(t, ccidemu.SCR3310(), Config{})
+		insert(t, r, newCard(t, softuicc.Config{ATR: atr(t, t1ATR(0x11, 254, false))}))
+		c := connect(t, d.Slots()[0])
+		defer c.Close()
+		r.SetFaults(ccidemu.Fault{Kind: ccidemu.Fail, Message: xfr, N: codeMute})
+		if _, err := c.Transmit(testContext(t), unhex(t, selectMF)); !errors.Is(err, uicc.ErrMute) {
+			t.Fatalf("error %v", err)
+		}
+		r.SetFaults()
+		if err := c.Reset(testContext(t), uicc.WarmReset); err != nil {
+			t.Fatal(err)
+		}
+		want(t, c, selectMF, "9000")
+	})
 }
 
 // Errors between reader and card under T=1 cost a repetition; those of the reader itself cost the command.
 func TestT1ReaderErrors(t *testing.T) {
-	for code, costs := range map[int]bool{codeParity: false, codeOverrun: false, codeMute: false, 0xFB: true} {
-		r, d := emulated(t, ccidemu.SCR3310(), Config{})
-		insert(t, r, newCard(t, softuicc.Config{ATR: atr(t, t1ATR(0x11, 254, false))}))
-		c := connect(t, d.Slots()[0])
-		r.SetFaults(ccidemu.Fault{Kind: ccidemu.Fail, Message: xfr, Nth: 1, N: code})
-		_, err := c.Transmit(testContext(t), unhex(t, selectMF))
-		var e *Error
-		if costs != (err != nil) || costs && (!errors.As(err, &e) || int(e.Code) != code) {
-			t.Errorf("bError %02X: %v", code, err)
+	synctest.Test(t, func(t *testing.T) {
+		for code, costs := range map[int]bool{codeParity: false, codeOverrun: false, codeMute: false, 0xFB: true} {
+			r, d := emulated(t, ccidemu.SCR3310(), Config{})
+			insert(t, r, newCard(t, softuicc.Config{ATR: atr(t, t1ATR(0x11, 254, false))}))
+			c := connect(t, d.Slots()[0])
+			r.SetFaults(ccidemu.Fault{Kind: ccidemu.Fail, Message: xfr, Nth: 1, N: code})
+			_, err := c.Transmit(testContext(t), unhex(t, selectMF))
+			var e *Error
+			if costs != (err != nil) || costs && (!errors.As(err, &e) || int(e.Code) != code) {
+				t.Errorf("bError %02X: %v", code, err)
+			}
+			c.Close()
 		}
-		c.Close()
-	}
+	})
 }
 
 // A slow card is waited for as long as the reader asks for more time.
 func TestSlowCard(t *testing.T) {
 	for _, m := range []ccidemu.Model{ccidemu.PCTwin(), ccidemu.CardMan3121(), ccidemu.AU9540(), ccidemu.MultiSlot(2)} {
-		t.Run(m.Name, func(t *testing.T) {
+		run(t, m.Name, func(t *testing.T) {
 			m.ExtendEvery = 50 * time.Millisecond
 			r, d := emulated(t, m, Config{timing: quick()})
 			card := newCard(t, softuicc.Config{ATR: brief(t)})
@@ -334,19 +347,21 @@ func TestSlowCard(t *testing.T) {
 
 // Time extensions do not go on for ever.
 func TestEndlessTimeExtensions(t *testing.T) {
-	m := ccidemu.PCTwin()
-	m.ExtendEvery = time.Millisecond
-	cfg := Config{timing: quick()}
-	cfg.timing.longest = time.Second
-	r, d := emulated(t, m, cfg)
-	card := newCard(t, softuicc.Config{ATR: brief(t)})
-	insert(t, r, card)
-	c := connect(t, d.Slots()[0])
-	defer c.Close()
-	card.SetQuirks(softuicc.Quirks{Fault: func([]byte) softuicc.Fault { return softuicc.Stuck }})
-	if _, err := c.Transmit(testContext(t), unhex(t, selectMF)); !errors.Is(err, uicc.ErrMute) {
-		t.Errorf("error %v", err)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		m := ccidemu.PCTwin()
+		m.ExtendEvery = time.Millisecond
+		cfg := Config{timing: quick()}
+		cfg.timing.longest = time.Second
+		r, d := emulated(t, m, cfg)
+		card := newCard(t, softuicc.Config{ATR: brief(t)})
+		insert(t, r, card)
+		c := connect(t, d.Slots()[0])
+		defer c.Close()
+		card.SetQuirks(softuicc.Quirks{Fault: func([]byte) softuicc.Fault { return softuicc.Stuck }})
+		if _, err := c.Transmit(testContext(t), unhex(t, selectMF)); !errors.Is(err, uicc.ErrMute) {
+			t.Errorf("error %v", err)
+		}
+	})
 }
 
 // The end of a context ends the command; the reader is brought into step before its next use, and the answer of the command
@@ -355,7 +370,7 @@ func TestContextEnds(t *testing.T) {
 	noAbort := ccidemu.PCTwin()
 	noAbort.NoAbort, noAbort.Name = true, "without abort"
 	for _, m := range []ccidemu.Model{ccidemu.PCTwin(), noAbort, ccidemu.MultiSlot(2), ccidemu.CardMan3121(), ccidemu.AU9540(), ccidemu.QEMU()} {
-		t.Run(m.Name, func(t *testing.T) {
+		run(t, m.Name, func(t *testing.T) {
 			testkit.NoLeaks(t)
 			r, d := emulated(t, m, Config{})
 			card := newCard(t, softuicc.Config{ATR: brief(t)})

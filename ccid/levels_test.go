@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 
 	"bipd/internal/ccidemu"
 	"bipd/internal/testkit"
@@ -98,7 +99,7 @@ func TestSession(t *testing.T) {
 			if m.Voltage == 1 && name == "class B and C" {
 				continue // TestVoltage
 			}
-			t.Run(m.Name+"/"+name, func(t *testing.T) {
+			run(t, m.Name+"/"+name, func(t *testing.T) {
 				testkit.NoLeaks(t)
 				r, d := emulated(t, m, Config{})
 				answer := bytes.Repeat([]byte{0xA5}, 250)
@@ -159,33 +160,37 @@ func session(t *testing.T, c uicc.Card, answer []byte, most int) {
 
 // A reader of character level is refused by name.
 func TestCharacterLevel(t *testing.T) {
-	m := ccidemu.Characters()
-	r := ccidemu.New(m)
-	defer r.Close()
-	desc, err := ParseDescriptor(m.ClassDescriptor())
-	if err != nil {
-		t.Fatal(err)
-	}
-	tr := r.Transport()
-	if _, err = NewDevice(tr, desc, IDs{Name: m.Name, Path: "1-1"}, Config{}); !errors.Is(err, ErrNotSupported) || !strings.Contains(err.Error(), "character level") {
-		t.Errorf("error %v", err)
-	}
-	if err := tr.Send(context.Background(), unhex(t, "65000000000000000000")); err != nil {
-		t.Errorf("the transport was not left alone: %v", err)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		m := ccidemu.Characters()
+		r := ccidemu.New(m)
+		defer r.Close()
+		desc, err := ParseDescriptor(m.ClassDescriptor())
+		if err != nil {
+			t.Fatal(err)
+		}
+		tr := r.Transport()
+		if _, err = NewDevice(tr, desc, IDs{Name: m.Name, Path: "1-1"}, Config{}); !errors.Is(err, ErrNotSupported) || !strings.Contains(err.Error(), "character level") {
+			t.Errorf("error %v", err)
+		}
+		if err := tr.Send(context.Background(), unhex(t, "65000000000000000000")); err != nil {
+			t.Errorf("the transport was not left alone: %v", err)
+		}
+	})
 }
 
 func TestNoCommonProtocol(t *testing.T) {
-	m := ccidemu.SCR3310()
-	m.Protocols = 1
-	r, d := emulated(t, m, Config{})
-	insert(t, r, newCard(t, softuicc.Config{ATR: atr(t, t1ATR(0x11, 32, false))}))
-	if _, err := d.Slots()[0].Connect(testContext(t)); !errors.Is(err, ErrNotSupported) {
-		t.Errorf("error %v", err)
-	}
-	if _, err := d.Slots()[0].Connect(testContext(t)); errors.Is(err, ErrInUse) {
-		t.Error("the failed Connect has kept the card")
-	}
+	synctest.Test(t, func(t *testing.T) {
+		m := ccidemu.SCR3310()
+		m.Protocols = 1
+		r, d := emulated(t, m, Config{})
+		insert(t, r, newCard(t, softuicc.Config{ATR: atr(t, t1ATR(0x11, 32, false))}))
+		if _, err := d.Slots()[0].Connect(testContext(t)); !errors.Is(err, ErrNotSupported) {
+			t.Errorf("error %v", err)
+		}
+		if _, err := d.Slots()[0].Connect(testContext(t)); errors.Is(err, ErrInUse) {
+			t.Error("the failed Connect has kept the card")
+		}
+	})
 }
 
 // Without automatic voltage the lowest is tried first, and the next where the card does not say that it suits.
@@ -202,7 +207,7 @@ func TestVoltage(t *testing.T) {
 		"3 V at a 5 V slot": {model: ccidemu.ACR38U(), classes: 0x06, mute: true},
 		"automatic":         {model: ccidemu.AU9540(), classes: 0x02},
 	} {
-		t.Run(name, func(t *testing.T) {
+		run(t, name, func(t *testing.T) {
 			a := uicc.ATR{Groups: []uicc.InterfaceGroup{{}, {}, {T: uicc.TGlobal, TA: is(tc.classes)}}}
 			r, d := emulated(t, tc.model, Config{})
 			insert(t, r, newCard(t, softuicc.Config{ATR: atr(t, a)}))
@@ -232,45 +237,51 @@ func TestVoltage(t *testing.T) {
 
 // A TPDU longer than the reader announces to take is sent, for it cannot be cut, and a refusal does no harm.
 func TestTPDUBeyondAnnouncement(t *testing.T) {
-	m := ccidemu.ACR38U()
-	m.MaxMessage = 200
-	r, d := emulated(t, m, Config{})
-	insert(t, r, newCard(t, softuicc.Config{}))
-	c := connect(t, d.Slots()[0])
-	defer c.Close()
-	var e *Error
-	if _, err := c.Transmit(testContext(t), unhex(t, "00FE0000FF"+strings.Repeat("00", 255))); !errors.As(err, &e) || e.Code != 1 {
-		t.Errorf("error %v, want bError 01", err)
-	}
-	want(t, c, "00A40004023F00", "9000")
+	synctest.Test(t, func(t *testing.T) {
+		m := ccidemu.ACR38U()
+		m.MaxMessage = 200
+		r, d := emulated(t, m, Config{})
+		insert(t, r, newCard(t, softuicc.Config{}))
+		c := connect(t, d.Slots()[0])
+		defer c.Close()
+		var e *Error
+		if _, err := c.Transmit(testContext(t), unhex(t, "00FE0000FF"+strings.Repeat("00", 255))); !errors.As(err, &e) || e.Code != 1 {
+			t.Errorf("error %v, want bError 01", err)
+		}
+		want(t, c, "00A40004023F00", "9000")
+	})
 }
 
 // A card that keeps to the rate it began with is used at that rate.
 func TestRefusedRate(t *testing.T) {
-	for _, m := range []ccidemu.Model{ccidemu.PCTwin(), ccidemu.ACR38U(), ccidemu.Manual()} {
-		r, d := emulated(t, m, Config{})
-		card := newCard(t, softuicc.Config{ATR: atr(t, atrs()["fast"])})
-		if err := r.Insert(0, card, softuicc.ContactsConfig{Line: softuicc.LineConfig{RefuseSpeed: true}}); err != nil {
-			t.Fatal(err)
+	synctest.Test(t, func(t *testing.T) {
+		for _, m := range []ccidemu.Model{ccidemu.PCTwin(), ccidemu.ACR38U(), ccidemu.Manual()} {
+			r, d := emulated(t, m, Config{})
+			card := newCard(t, softuicc.Config{ATR: atr(t, atrs()["fast"])})
+			if err := r.Insert(0, card, softuicc.ContactsConfig{Line: softuicc.LineConfig{RefuseSpeed: true}}); err != nil {
+				t.Fatal(err)
+			}
+			c := connect(t, d.Slots()[0])
+			want(t, c, "00A40004023F00", "9000")
+			c.Close()
+			obedient(t, r)
 		}
-		c := connect(t, d.Slots()[0])
-		want(t, c, "00A40004023F00", "9000")
-		c.Close()
-		obedient(t, r)
-	}
+	})
 }
 
 // Where the reader does not take the faster parameters the card is reset and used at the rate it began with.
 func TestRateFallsBack(t *testing.T) {
-	const setParameters, setDataRate = 0x61, 0x73
-	for _, typ := range []byte{setParameters, setDataRate} {
-		r, d := emulated(t, ccidemu.Manual(), Config{})
-		insert(t, r, newCard(t, softuicc.Config{ATR: atr(t, atrs()["fast"])}))
-		r.SetFaults(ccidemu.Fault{Kind: ccidemu.Fail, Message: typ, Nth: 1, N: 10})
-		c := connect(t, d.Slots()[0])
-		want(t, c, "00A40004023F00", "9000")
-		c.Close()
-	}
+	synctest.Test(t, func(t *testing.T) {
+		const setParameters, setDataRate = 0x61, 0x73
+		for _, typ := range []byte{setParameters, setDataRate} {
+			r, d := emulated(t, ccidemu.Manual(), Config{})
+			insert(t, r, newCard(t, softuicc.Config{ATR: atr(t, atrs()["fast"])}))
+			r.SetFaults(ccidemu.Fault{Kind: ccidemu.Fail, Message: typ, Nth: 1, N: 10})
+			c := connect(t, d.Slots()[0])
+			want(t, c, "00A40004023F00", "9000")
+			c.Close()
+		}
+	})
 }
 
 // T=1 gets over every fault of the line, and goes on after those that cost a command.
@@ -290,7 +301,7 @@ func TestT1Faults(t *testing.T) {
 		"gives up the chain": {cfg: softuicc.T1Config{Fault: at(4, softuicc.T1AbortChain)}, lost: true},
 	} {
 		for _, crc := range []bool{false, true} {
-			t.Run(fmt.Sprintf("%s, CRC %v", name, crc), func(t *testing.T) {
+			run(t, fmt.Sprintf("%s, CRC %v", name, crc), func(t *testing.T) {
 				m := ccidemu.SCR3310()
 				m.WaitingTime = 0
 				r, d := emulated(t, m, Config{})

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"bipd/internal/ccidemu"
@@ -81,7 +82,7 @@ func watched() []ccidemu.Model {
 // A watch tells the state at its start and each change, and ends with SlotGone.
 func TestWatch(t *testing.T) {
 	for _, m := range watched() {
-		t.Run(m.Name, func(t *testing.T) {
+		run(t, m.Name, func(t *testing.T) {
 			testkit.NoLeaks(t)
 			r, d := emulated(t, m, Config{timing: quick()})
 			states := d.Slots()[0].Watch(context.Background())
@@ -117,54 +118,60 @@ func TestWatch(t *testing.T) {
 
 // A reader may tell by an interrupt that the card is gone, and leave the command under way without an answer.
 func TestRemovalWithoutAnswer(t *testing.T) {
-	testkit.NoLeaks(t)
-	cfg := Config{timing: quick()}
-	cfg.timing.card = patient
-	r, d := emulated(t, ccidemu.PCTwin(), cfg)
-	settled(t, d)
-	insert(t, r, newCard(t, softuicc.Config{ATR: brief(t)}))
-	s := d.Slots()[0]
-	c := connect(t, s)
-	defer c.Close()
-	r.SetFaults(ccidemu.Fault{Kind: ccidemu.Silent, Message: xfr, Nth: 1})
-	failed := make(chan error, 1)
-	go func() {
-		_, err := c.Transmit(testContext(t), unhex(t, "00A4000C023F00"))
-		failed <- err
-	}()
-	for waiting := false; !waiting; time.Sleep(time.Millisecond) {
+	synctest.Test(t, func(t *testing.T) {
+		testkit.NoLeaks(t)
+		cfg := Config{timing: quick()}
+		cfg.timing.card = patient
+		r, d := emulated(t, ccidemu.PCTwin(), cfg)
+		settled(t, d)
+		insert(t, r, newCard(t, softuicc.Config{ATR: brief(t)}))
+		s := d.Slots()[0]
+		c := connect(t, s)
+		defer c.Close()
+		r.SetFaults(ccidemu.Fault{Kind: ccidemu.Silent, Message: xfr, Nth: 1})
+		failed := make(chan error, 1)
+		go func() {
+			_, err := c.Transmit(testContext(t), unhex(t, "00A4000C023F00"))
+			failed <- err
+		}()
+		synctest.Wait() // all that runs: the command waits for its answer
 		d.mu.Lock()
-		waiting = s.pending.active && s.pending.typ == typeXfrBlock
+		if !s.pending.active || s.pending.typ != typeXfrBlock {
+			t.Errorf("pending %+v, want XfrBlock", s.pending)
+		}
 		d.mu.Unlock()
-	}
-	r.Remove(0)
-	if err := <-failed; !errors.Is(err, uicc.ErrRemoved) {
-		t.Errorf("error %v, want that the card was removed", err)
-	}
-	if _, err := c.Transmit(testContext(t), unhex(t, "00A4000C023F00")); !errors.Is(err, uicc.ErrRemoved) {
-		t.Errorf("the next command: %v, want that the card was removed", err)
-	}
+		r.Remove(0)
+		if err := <-failed; !errors.Is(err, uicc.ErrRemoved) {
+			t.Errorf("error %v, want that the card was removed", err)
+		}
+		if _, err := c.Transmit(testContext(t), unhex(t, "00A4000C023F00")); !errors.Is(err, uicc.ErrRemoved) {
+			t.Errorf("the next command: %v, want that the card was removed", err)
+		}
+	})
 }
 
 // A watch ends with its context.
 func TestWatchEnds(t *testing.T) {
-	testkit.NoLeaks(t)
-	_, d := emulated(t, ccidemu.PCTwin(), Config{})
-	ctx, cancel := context.WithCancel(context.Background())
-	states := d.Slots()[0].Watch(ctx)
-	next(t, states)
-	cancel()
-	for range states {
-	}
+	synctest.Test(t, func(t *testing.T) {
+		testkit.NoLeaks(t)
+		_, d := emulated(t, ccidemu.PCTwin(), Config{})
+		ctx, cancel := context.WithCancel(context.Background())
+		states := d.Slots()[0].Watch(ctx)
+		next(t, states)
+		cancel()
+		for range states {
+		}
+	})
 }
 
 // A card that is taken out is removed for its user, between two APDUs as in the midst of one; the next one is another.
 func TestRemoval(t *testing.T) {
 	for _, m := range watched() {
 		for _, busy := range []bool{false, true} {
-			t.Run(fmt.Sprint(m.Name, ", in an APDU ", busy), func(t *testing.T) {
+			run(t, fmt.Sprint(m.Name, ", in an APDU ", busy), func(t *testing.T) {
 				testkit.NoLeaks(t)
 				r, d := emulated(t, m, Config{timing: quick()})
+				time.Sleep(d.cfg.timing.latch) // the reader was opened long ago
 				s := d.Slots()[0]
 				states := s.Watch(testContext(t))
 				card := newCard(t, softuicc.Config{})
@@ -205,7 +212,7 @@ func TestRemoval(t *testing.T) {
 // A card that is exchanged while nobody reads the interrupt is another card, though the reader says that a card is in.
 func TestExchangeUnnoticed(t *testing.T) {
 	for _, m := range watched() {
-		t.Run(m.Name, func(t *testing.T) {
+		run(t, m.Name, func(t *testing.T) {
 			cfg := Config{timing: quick()}
 			cfg.timing.latch = 0 // the reader was opened long ago
 			r, d := emulated(t, m, cfg)
@@ -232,71 +239,77 @@ func TestExchangeUnnoticed(t *testing.T) {
 
 // Where the status shows a card with power before and after, the interrupt alone tells that it was exchanged.
 func TestExchangeToldByInterruptAlone(t *testing.T) {
-	s := newSlot(&Device{cfg: Config{}.filled()}, 0)
-	s.dev.slots = []*Slot{s}
-	s.dev.since.Store(new(time.Time))
-	s.saw(typeGetSlotStatus, iccInactive)
-	s.powered([]byte{0x3B, 0})
-	s.dev.interrupt([]byte{0x50, 0x03})
-	h := <-s.hints
-	if h.exchanged != s.powerUps+1 || !h.changed {
-		t.Fatalf("hint %+v", h)
-	}
-	s.exchanged(h.exchanged - 1)
-	if s.state != slotInserted || s.insertion != 2 {
-		t.Errorf("state %v, card %d", s.state, s.insertion)
-	}
-	s.powered([]byte{0x3B, 0})
-	s.exchanged(h.exchanged - 1) // an old hint does nothing to the next card
-	if s.state != slotPowered {
-		t.Errorf("state %v", s.state)
-	}
-	s.dev.interrupt(nil)
-	s.dev.interrupt([]byte{0x50})
-	s.dev.interrupt([]byte{0x51, 0, 0, 1})
-	s.dev.interrupt([]byte{0x99, 0xFF})
-	if len(s.hints) != 0 {
-		t.Error("a hint of nothing")
-	}
+	synctest.Test(t, func(t *testing.T) {
+		s := newSlot(&Device{cfg: Config{}.filled()}, 0)
+		s.dev.slots = []*Slot{s}
+		s.dev.since.Store(new(time.Time))
+		s.saw(typeGetSlotStatus, iccInactive)
+		s.powered([]byte{0x3B, 0})
+		s.dev.interrupt([]byte{0x50, 0x03})
+		h := <-s.hints
+		if h.exchanged != s.powerUps+1 || !h.changed {
+			t.Fatalf("hint %+v", h)
+		}
+		s.exchanged(h.exchanged - 1)
+		if s.state != slotInserted || s.insertion != 2 {
+			t.Errorf("state %v, card %d", s.state, s.insertion)
+		}
+		s.powered([]byte{0x3B, 0})
+		s.exchanged(h.exchanged - 1) // an old hint does nothing to the next card
+		if s.state != slotPowered {
+			t.Errorf("state %v", s.state)
+		}
+		s.dev.interrupt(nil)
+		s.dev.interrupt([]byte{0x50})
+		s.dev.interrupt([]byte{0x51, 0, 0, 1})
+		s.dev.interrupt([]byte{0x99, 0xFF})
+		if len(s.hints) != 0 {
+			t.Error("a hint of nothing")
+		}
+	})
 }
 
 // What a reader tells right after it was opened may be of before: the card that is in since then stays, where the status says so.
 func TestOldNewsAfterOpening(t *testing.T) {
-	for state, msg := range map[string][]byte{"no card": {0x50, 0x02}, "a card": {0x50, 0x03}} {
-		s := newSlot(&Device{cfg: Config{}.filled()}, 0)
-		s.dev.slots = []*Slot{s}
-		s.dev.refreshed()
-		s.saw(typeGetSlotStatus, iccInactive)
-		s.powered([]byte{0x3B, 0})
-		s.dev.interrupt(msg)
-		if h := <-s.hints; h.exchanged != 0 || !h.changed {
-			t.Errorf("told of %s: hint %+v, want that the status is asked for and nothing else", state, h)
+	synctest.Test(t, func(t *testing.T) {
+		for state, msg := range map[string][]byte{"no card": {0x50, 0x02}, "a card": {0x50, 0x03}} {
+			s := newSlot(&Device{cfg: Config{}.filled()}, 0)
+			s.dev.slots = []*Slot{s}
+			s.dev.refreshed()
+			s.saw(typeGetSlotStatus, iccInactive)
+			s.powered([]byte{0x3B, 0})
+			s.dev.interrupt(msg)
+			if h := <-s.hints; h.exchanged != 0 || !h.changed {
+				t.Errorf("told of %s: hint %+v, want that the status is asked for and nothing else", state, h)
+			}
 		}
-	}
+	})
 }
 
 // One slot has one card user at a time.
 func TestInUse(t *testing.T) {
-	r, d := emulated(t, ccidemu.PCTwin(), Config{})
-	insert(t, r, newCard(t, softuicc.Config{}))
-	s := d.Slots()[0]
-	c := connect(t, s)
-	if _, err := s.Connect(testContext(t)); !errors.Is(err, ErrInUse) {
-		t.Errorf("Connect: %v", err)
-	}
-	want(t, c, selectMF, "9000")
-	c.Close()
-	c.Close()
-	if _, err := c.Transmit(testContext(t), unhex(t, selectMF)); !errors.Is(err, uicc.ErrRemoved) {
-		t.Errorf("Transmit after Close: %v", err)
-	}
-	connect(t, s).Close()
+	synctest.Test(t, func(t *testing.T) {
+		r, d := emulated(t, ccidemu.PCTwin(), Config{})
+		insert(t, r, newCard(t, softuicc.Config{}))
+		s := d.Slots()[0]
+		c := connect(t, s)
+		if _, err := s.Connect(testContext(t)); !errors.Is(err, ErrInUse) {
+			t.Errorf("Connect: %v", err)
+		}
+		want(t, c, selectMF, "9000")
+		c.Close()
+		c.Close()
+		if _, err := c.Transmit(testContext(t), unhex(t, selectMF)); !errors.Is(err, uicc.ErrRemoved) {
+			t.Errorf("Transmit after Close: %v", err)
+		}
+		connect(t, s).Close()
+	})
 }
 
 // The reader is pulled while commands run: all of them end, and so does everything else.
 func TestUnplug(t *testing.T) {
 	for _, m := range []ccidemu.Model{ccidemu.PCTwin(), ccidemu.MultiSlot(2), ccidemu.CardMan3121()} {
-		t.Run(m.Name, func(t *testing.T) {
+		run(t, m.Name, func(t *testing.T) {
 			testkit.NoLeaks(t)
 			r, d := emulated(t, m, Config{})
 			ended := make(chan error, len(d.Slots()))
@@ -338,45 +351,47 @@ func TestUnplug(t *testing.T) {
 
 // Close ends everything, also what waits.
 func TestDeviceClose(t *testing.T) {
-	testkit.NoLeaks(t)
-	r, d := emulated(t, ccidemu.PCTwin(), Config{})
-	card := newCard(t, softuicc.Config{})
-	insert(t, r, card)
-	c := connect(t, d.Slots()[0])
-	begun := make(chan struct{})
-	card.SetQuirks(softuicc.Quirks{Fault: func([]byte) softuicc.Fault {
-		close(begun)
-		return softuicc.Stuck
-	}})
-	ended := make(chan error, 1)
-	go func() {
-		_, err := c.Transmit(context.Background(), []byte{0, 0xA4, 0, 0x0C, 2, 0x3F, 0})
-		ended <- err
-	}()
-	<-begun
-	states := d.Slots()[0].Watch(context.Background())
-	d.Close()
-	if err := <-ended; !errors.Is(err, uicc.ErrRemoved) {
-		t.Errorf("Transmit: %v", err)
-	}
-	until(t, states, uicc.SlotGone)
-	if err := d.Close(); err != nil {
-		t.Errorf("second Close: %v", err)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		testkit.NoLeaks(t)
+		r, d := emulated(t, ccidemu.PCTwin(), Config{})
+		card := newCard(t, softuicc.Config{})
+		insert(t, r, card)
+		c := connect(t, d.Slots()[0])
+		begun := make(chan struct{})
+		card.SetQuirks(softuicc.Quirks{Fault: func([]byte) softuicc.Fault {
+			close(begun)
+			return softuicc.Stuck
+		}})
+		ended := make(chan error, 1)
+		go func() {
+			_, err := c.Transmit(context.Background(), []byte{0, 0xA4, 0, 0x0C, 2, 0x3F, 0})
+			ended <- err
+		}()
+		<-begun
+		states := d.Slots()[0].Watch(context.Background())
+		d.Close()
+		if err := <-ended; !errors.Is(err, uicc.ErrRemoved) {
+			t.Errorf("Transmit: %v", err)
+		}
+		until(t, states, uicc.SlotGone)
+		if err := d.Close(); err != nil {
+			t.Errorf("second Close: %v", err)
+		}
+	})
 }
 
 // Slots of one reader work side by side: one waits for its card while the others go on. Where the reader takes one command
 // at a time they take turns.
 func TestSlotsInParallel(t *testing.T) {
 	for _, m := range []ccidemu.Model{ccidemu.MultiSlot(2), ccidemu.MultiSlot(5), ccidemu.AU9522()} {
-		t.Run(m.Name, func(t *testing.T) {
+		run(t, m.Name, func(t *testing.T) {
 			testkit.NoLeaks(t)
 			r, d := emulated(t, m, Config{})
 			var work sync.WaitGroup
 			for n, s := range d.Slots() {
+				raw := atr(t, uicc.ATR{Groups: []uicc.InterfaceGroup{{}}, Historical: []byte{byte(n)}})
+				card := newCard(t, softuicc.Config{ATR: raw, ICCID: fmt.Sprintf("898800000000000000%d", n)})
 				work.Go(func() {
-					a := uicc.ATR{TS: uicc.TSDirect, Groups: []uicc.InterfaceGroup{{}}, Historical: []byte{byte(n)}}
-					card := newCard(t, softuicc.Config{ATR: atr(t, a), ICCID: fmt.Sprintf("898800000000000000%d", n)})
 					if err := r.Insert(n, card, softuicc.ContactsConfig{}); err != nil {
 						t.Error(err)
 						return
@@ -387,7 +402,7 @@ func TestSlotsInParallel(t *testing.T) {
 						return
 					}
 					defer c.Close()
-					if string(c.ATR()) != string(atr(t, a)) {
+					if string(c.ATR()) != string(raw) {
 						t.Errorf("slot %d has ATR %X", n, c.ATR())
 					}
 					var first string
@@ -418,69 +433,73 @@ func TestSlotsInParallel(t *testing.T) {
 
 // One slot's command hangs: the other slot is served meanwhile.
 func TestSlotHangsAlone(t *testing.T) {
-	r, d := emulated(t, ccidemu.MultiSlot(2), Config{})
-	stuck, other := newCard(t, softuicc.Config{}), newCard(t, softuicc.Config{})
-	for n, card := range []*softuicc.Card{stuck, other} {
-		if err := r.Insert(n, card, softuicc.ContactsConfig{}); err != nil {
+	synctest.Test(t, func(t *testing.T) {
+		r, d := emulated(t, ccidemu.MultiSlot(2), Config{})
+		stuck, other := newCard(t, softuicc.Config{}), newCard(t, softuicc.Config{})
+		for n, card := range []*softuicc.Card{stuck, other} {
+			if err := r.Insert(n, card, softuicc.ContactsConfig{}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		c0, c1 := connect(t, d.Slots()[0]), connect(t, d.Slots()[1])
+		defer c1.Close()
+		begun := make(chan struct{})
+		stuck.SetQuirks(softuicc.Quirks{Fault: func([]byte) softuicc.Fault {
+			close(begun)
+			return softuicc.Stuck
+		}})
+		ctx, cancel := context.WithCancel(context.Background())
+		ended := make(chan error, 1)
+		go func() {
+			_, err := c0.Transmit(ctx, []byte{0, 0xA4, 0, 0x0C, 2, 0x3F, 0})
+			ended <- err
+		}()
+		<-begun
+		for range 20 {
+			want(t, c1, selectMF, "9000")
+		}
+		cancel()
+		if err := <-ended; !errors.Is(err, context.Canceled) {
+			t.Errorf("Transmit: %v", err)
+		}
+		stuck.SetQuirks(softuicc.Quirks{})
+		want(t, c1, selectMF, "9000") // it kept its power
+		if err := c0.Reset(testContext(t), uicc.ColdReset); err != nil {
 			t.Fatal(err)
 		}
-	}
-	c0, c1 := connect(t, d.Slots()[0]), connect(t, d.Slots()[1])
-	defer c1.Close()
-	begun := make(chan struct{})
-	stuck.SetQuirks(softuicc.Quirks{Fault: func([]byte) softuicc.Fault {
-		close(begun)
-		return softuicc.Stuck
-	}})
-	ctx, cancel := context.WithCancel(context.Background())
-	ended := make(chan error, 1)
-	go func() {
-		_, err := c0.Transmit(ctx, []byte{0, 0xA4, 0, 0x0C, 2, 0x3F, 0})
-		ended <- err
-	}()
-	<-begun
-	for range 20 {
-		want(t, c1, selectMF, "9000")
-	}
-	cancel()
-	if err := <-ended; !errors.Is(err, context.Canceled) {
-		t.Errorf("Transmit: %v", err)
-	}
-	stuck.SetQuirks(softuicc.Quirks{})
-	want(t, c1, selectMF, "9000") // it kept its power
-	if err := c0.Reset(testContext(t), uicc.ColdReset); err != nil {
-		t.Fatal(err)
-	}
-	want(t, c0, selectMF, "9000")
-	c0.Close()
-	obedient(t, r)
+		want(t, c0, selectMF, "9000")
+		c0.Close()
+		obedient(t, r)
+	})
 }
 
 // A thousand cards come and go, and nothing is left of them.
 func TestInsertRemoveCycles(t *testing.T) {
-	testkit.NoLeaks(t)
-	r, d := emulated(t, ccidemu.SCR3310(), Config{})
-	s := d.Slots()[0]
-	ctx, cancel := context.WithCancel(context.Background())
-	defer cancel()
-	states := s.Watch(ctx)
-	until(t, states, uicc.SlotEmpty)
-	card := newCard(t, softuicc.Config{})
-	for i := range 1000 {
-		insert(t, r, card)
-		until(t, states, uicc.SlotPresent)
-		c, err := s.Connect(ctx)
-		if err != nil {
-			t.Fatalf("card %d: %v", i, err)
-		}
-		want(t, c, "80F2000C", "9000")
-		r.Remove(0)
+	synctest.Test(t, func(t *testing.T) {
+		testkit.NoLeaks(t)
+		r, d := emulated(t, ccidemu.SCR3310(), Config{})
+		s := d.Slots()[0]
+		ctx, cancel := context.WithCancel(context.Background())
+		defer cancel()
+		states := s.Watch(ctx)
 		until(t, states, uicc.SlotEmpty)
-		if err := c.Close(); err != nil {
-			t.Fatalf("card %d: %v", i, err)
+		card := newCard(t, softuicc.Config{})
+		for i := range 1000 {
+			insert(t, r, card)
+			until(t, states, uicc.SlotPresent)
+			c, err := s.Connect(ctx)
+			if err != nil {
+				t.Fatalf("card %d: %v", i, err)
+			}
+			want(t, c, "80F2000C", "9000")
+			r.Remove(0)
+			until(t, states, uicc.SlotEmpty)
+			if err := c.Close(); err != nil {
+				t.Fatalf("card %d: %v", i, err)
+			}
 		}
-	}
-	if st, insertion, _ := s.look(); st != slotAbsent || insertion < 1000 {
-		t.Errorf("state %v, card %d", st, insertion)
-	}
+		if st, insertion, _ := s.look(); st != slotAbsent || insertion < 1000 {
+			t.Errorf("state %v, card %d", st, insertion)
+		}
+	})
 }
