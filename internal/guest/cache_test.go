@@ -45,21 +45,23 @@ func TestCacheEntry(t *testing.T) {
 
 func TestCacheSlots(t *testing.T) {
 	c := cache(t.TempDir())
+	patient, end := context.WithTimeout(t.Context(), 30*time.Second)
+	defer end()
 	var releases []func()
 	for range maxGuests {
-		release, err := c.slot(t.Context())
+		release, err := c.slot(patient)
 		if err != nil {
 			t.Fatal(err)
 		}
 		releases = append(releases, release)
 	}
-	ctx, stop := context.WithTimeout(t.Context(), 200*time.Millisecond)
+	ctx, stop := context.WithTimeout(patient, 200*time.Millisecond)
 	defer stop()
 	if _, err := c.slot(ctx); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("one guest too many: %v", err)
 	}
 	releases[0]()
-	release, err := c.slot(t.Context())
+	release, err := c.slot(patient)
 	if err != nil {
 		t.Fatal(err)
 	}

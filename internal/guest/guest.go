@@ -21,8 +21,9 @@ const RequireEnv = "REQUIRE_GUEST"
 const (
 	preparation = 15 * time.Minute // the longest time for downloads and building, and for other guests to end
 	bootLimit   = 3 * time.Minute  // from QEMU's start to a guest that is ready, on a busy machine
-	grace       = 20 * time.Second // for a program to be killed; only then does the guest end by itself
-	farewell    = 15 * time.Second // for power off
+	grace       = 30 * time.Second // for a program to be killed; only then does the guest end by itself
+	farewell    = time.Minute      // for power off
+	obituary    = 10 * time.Second // for QEMU to end whose line has ended
 	tailLines   = 60               // of the console in an error
 )
 
@@ -186,7 +187,7 @@ func (g *Guest) failure(err error) error {
 	select {
 	case <-g.qemu.done:
 		err = fmt.Errorf("%w\nQEMU ended: %v: %s", err, g.qemu.err, g.qemu.said)
-	case <-time.After(2 * time.Second): // a line that ends is often the first sign of QEMU's end
+	case <-time.After(obituary): // a line that ends is often the first sign of QEMU's end
 	}
 	return fmt.Errorf("%w\nend of the guest's console:\n%s", err, g.qemu.tail(tailLines))
 }

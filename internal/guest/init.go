@@ -158,6 +158,7 @@ type initServer struct {
 	enc   *json.Encoder
 	child *json.Encoder // to the running program; nil: none runs
 	pid   int           // of the running program; 0: none runs
+	kill  bool          // that program, at once when it has started
 }
 
 func (s *initServer) send(m message) error {
@@ -177,6 +178,9 @@ func (s *initServer) serve() error {
 		case m.PowerOff:
 			return s.send(message{Bye: true})
 		case m.Run != nil:
+			s.mu.Lock()
+			s.kill = false
+			s.mu.Unlock()
 			go func() {
 				status := s.run(m.Run)
 				if status != 0 {
@@ -186,9 +190,8 @@ func (s *initServer) serve() error {
 			}()
 		case m.Kill:
 			s.mu.Lock()
-			if s.pid != 0 {
-				syscall.Kill(-s.pid, syscall.SIGKILL)
-			}
+			s.kill = true
+			s.killMarked()
 			s.mu.Unlock()
 		case m.Answer != nil:
 			s.mu.Lock()
@@ -197,6 +200,13 @@ func (s *initServer) serve() error {
 			}
 			s.mu.Unlock()
 		}
+	}
+}
+
+// killMarked kills the running program, if it is to be killed. The caller holds mu.
+func (s *initServer) killMarked() {
+	if s.kill && s.pid != 0 {
+		syscall.Kill(-s.pid, syscall.SIGKILL)
 	}
 }
 
@@ -215,7 +225,7 @@ func (s *initServer) run(argv []string) int {
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	cmd.Stdout = output{s}
 	cmd.Stderr = cmd.Stdout
-	cmd.WaitDelay = 2 * time.Second // for what the program left running with its output open
+	cmd.WaitDelay = grace / 2 // for its last output to go out, and for what it left running with its output open
 	err = cmd.Start()
 	theirs.Close()
 	if err != nil {
@@ -224,6 +234,7 @@ func (s *initServer) run(argv []string) int {
 	}
 	s.mu.Lock()
 	s.child, s.pid = json.NewEncoder(ours), cmd.Process.Pid
+	s.killMarked()
 	s.mu.Unlock()
 	relayed := make(chan struct{})
 	go func() {

@@ -42,7 +42,7 @@ func TestQMP(t *testing.T) {
 	ours, theirs := net.Pipe()
 	defer ours.Close()
 	go fakeQEMU(theirs)
-	ctx, stop := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, stop := context.WithTimeout(t.Context(), 30*time.Second)
 	defer stop()
 	q, err := newQMP(ctx, ours)
 	if err != nil {
