@@ -275,7 +275,14 @@ func (c *Client) heard(ctx context.Context, p *pending, wait time.Duration) (boo
 	case <-p.final:
 		return true, nil
 	case <-t.C:
-		return false, nil
+		select {
+		case <-p.final: // both are there: this process did not run for a while
+			return true, nil
+		case <-ctx.Done():
+			return false, timeout(ctx, "AT")
+		default:
+			return false, nil
+		}
 	case <-ctx.Done():
 		return false, timeout(ctx, "AT")
 	case <-c.done:

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 	"testing/iotest"
+	"testing/synctest"
 	"time"
 
 	"bipd/internal/testkit"
@@ -116,97 +117,101 @@ func TestServerSwitch(t *testing.T) {
 
 // The line that was switched stays usable: no deadline of the server is left on it, no goroutine reads from it.
 func TestServerSwitchLeavesTheLine(t *testing.T) {
-	testkit.NoLeaks(t)
-	near, far := net.Pipe()
-	defer near.Close()
-	defer far.Close()
-	s, served := testServer(ServerConfig{}), make(chan error, 1)
-	go func() { served <- s.Serve(t.Context(), far) }()
-	c := NewClient(near, ClientConfig{})
-	rest, err := c.Switch(t.Context(), Command{Name: "+CMUX"})
-	if err != nil || len(rest) > 1 {
-		t.Fatalf("%q %v", rest, err)
-	}
-	var sw *Switched
-	if err := <-served; !errors.As(err, &sw) {
-		t.Fatal(err)
-	}
-	s.Notify("%LATE: 1") // nobody is served: dropped
-	go func() { _, _ = far.Write([]byte("frames")) }()
-	got := string(rest) // the LF behind the OK may still come first
-	for buf := make([]byte, 16); err == nil && len(got) < len("\nframes") && got != "frames"; {
-		var n int
-		n, err = near.Read(buf)
-		got += string(buf[:n])
-	}
-	if strings.TrimPrefix(got, "\n") != "frames" || err != nil {
-		t.Errorf("%q %v", got, err)
-	}
-	if _, err := c.Do(t.Context(), Command{}); !errors.Is(err, ErrClosed) {
-		t.Error(err)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		testkit.NoLeaks(t)
+		near, far := net.Pipe()
+		defer near.Close()
+		defer far.Close()
+		s, served := testServer(ServerConfig{}), make(chan error, 1)
+		go func() { served <- s.Serve(t.Context(), far) }()
+		c := NewClient(near, ClientConfig{})
+		rest, err := c.Switch(t.Context(), Command{Name: "+CMUX"})
+		if err != nil || len(rest) > 1 {
+			t.Fatalf("%q %v", rest, err)
+		}
+		var sw *Switched
+		if err := <-served; !errors.As(err, &sw) {
+			t.Fatal(err)
+		}
+		s.Notify("%LATE: 1") // nobody is served: dropped
+		go func() { _, _ = far.Write([]byte("frames")) }()
+		got := string(rest) // the LF behind the OK may still come first
+		for buf := make([]byte, 16); err == nil && len(got) < len("\nframes") && got != "frames"; {
+			var n int
+			n, err = near.Read(buf)
+			got += string(buf[:n])
+		}
+		if strings.TrimPrefix(got, "\n") != "frames" || err != nil {
+			t.Errorf("%q %v", got, err)
+		}
+		if _, err := c.Do(t.Context(), Command{}); !errors.Is(err, ErrClosed) {
+			t.Error(err)
+		}
+	})
 }
 
 func TestServerNotify(t *testing.T) {
-	testkit.NoLeaks(t)
-	near, far := net.Pipe()
-	started, goOn := make(chan struct{}), make(chan struct{})
-	s := NewServer(ServerConfig{})
-	s.Handle("%SLOW", func(context.Context, Command) ([]string, error) {
-		close(started)
-		<-goOn
-		return []string{"%SLOW: 1"}, nil
-	}, "")
-	ctx, cancel := context.WithCancel(t.Context())
-	served := make(chan error, 1)
-	go func() { served <- s.Serve(ctx, far) }()
-	unsolicited := make(chan string, 100)
-	order := make(chan string, 100)
-	c := NewClient(near, ClientConfig{
-		Unsolicited: func(l string) { unsolicited <- l },
-		Trace: func(received bool, l string) {
-			if received {
-				order <- l
-			}
-		},
-	})
-	if _, err := c.Do(ctx, Command{}); err != nil {
-		t.Fatal(err)
-	}
-	s.Notify("%WEBSTAT: 1,0,0") // idle: at once
-	if l := <-unsolicited; l != "%WEBSTAT: 1,0,0" {
-		t.Error(l)
-	}
-	s.Notify("bad\rline")
-	answered := make(chan error, 1)
-	go func() {
-		_, err := c.Do(ctx, Command{Name: "%SLOW"})
-		answered <- err
-	}()
-	<-started
-	for i := range maxNotices + 3 { // the oldest three are dropped
-		s.Notify(fmt.Sprintf("%%N: %d", i))
-	}
-	close(goOn)
-	if err := <-answered; err != nil {
-		t.Error(err)
-	}
-	for i := 3; i < maxNotices+3; i++ {
-		if l := <-unsolicited; l != fmt.Sprintf("%%N: %d", i) {
+	synctest.Test(t, func(t *testing.T) {
+		testkit.NoLeaks(t)
+		near, far := net.Pipe()
+		started, goOn := make(chan struct{}), make(chan struct{})
+		s := NewServer(ServerConfig{})
+		s.Handle("%SLOW", func(context.Context, Command) ([]string, error) {
+			close(started)
+			<-goOn
+			return []string{"%SLOW: 1"}, nil
+		}, "")
+		ctx, cancel := context.WithCancel(t.Context())
+		served := make(chan error, 1)
+		go func() { served <- s.Serve(ctx, far) }()
+		unsolicited := make(chan string, 100)
+		order := make(chan string, 100)
+		c := NewClient(near, ClientConfig{
+			Unsolicited: func(l string) { unsolicited <- l },
+			Trace: func(received bool, l string) {
+				if received {
+					order <- l
+				}
+			},
+		})
+		if _, err := c.Do(ctx, Command{}); err != nil {
+			t.Fatal(err)
+		}
+		s.Notify("%WEBSTAT: 1,0,0") // idle: at once
+		if l := <-unsolicited; l != "%WEBSTAT: 1,0,0" {
 			t.Error(l)
 		}
-	}
-	for _, want := range []string{"OK", "%WEBSTAT: 1,0,0", "%SLOW: 1", "OK", "%N: 3"} {
-		if l := <-order; l != want {
-			t.Errorf("%q, want %q", l, want)
+		s.Notify("bad\rline")
+		answered := make(chan error, 1)
+		go func() {
+			_, err := c.Do(ctx, Command{Name: "%SLOW"})
+			answered <- err
+		}()
+		<-started
+		for i := range maxNotices + 3 { // the oldest three are dropped
+			s.Notify(fmt.Sprintf("%%N: %d", i))
 		}
-	}
-	cancel()
-	if err := <-served; !errors.Is(err, context.Canceled) {
-		t.Error(err)
-	}
-	near.Close()
-	<-c.Done()
+		close(goOn)
+		if err := <-answered; err != nil {
+			t.Error(err)
+		}
+		for i := 3; i < maxNotices+3; i++ {
+			if l := <-unsolicited; l != fmt.Sprintf("%%N: %d", i) {
+				t.Error(l)
+			}
+		}
+		for _, want := range []string{"OK", "%WEBSTAT: 1,0,0", "%SLOW: 1", "OK", "%N: 3"} {
+			if l := <-order; l != want {
+				t.Errorf("%q, want %q", l, want)
+			}
+		}
+		cancel()
+		if err := <-served; !errors.Is(err, context.Canceled) {
+			t.Error(err)
+		}
+		near.Close()
+		<-c.Done()
+	})
 }
 
 // A server whose peer does not read ends with its context all the same, notifier and answer alike.
@@ -219,7 +224,10 @@ func TestServerEndsUnderWrite(t *testing.T) {
 		go func() { _, _ = io.WriteString(near, send) }()
 		done := make(chan error, 1)
 		go func() { done <- s.Serve(ctx, far) }()
-		for alive := true; alive; {
+		for alive, end := true, time.Now().Add(patience); alive; {
+			if time.Now().After(end) {
+				t.Fatal("Serve does not end with its context")
+			}
 			s.Notify("%X: 1")
 			select {
 			case err := <-done:
@@ -236,26 +244,28 @@ func TestServerEndsUnderWrite(t *testing.T) {
 }
 
 func TestServerServesOneLine(t *testing.T) {
-	testkit.NoLeaks(t)
-	near, far := net.Pipe()
-	s, served := testServer(ServerConfig{}), make(chan error, 1)
-	go func() { served <- s.Serve(t.Context(), far) }()
-	c := NewClient(near, ClientConfig{})
-	if _, err := c.Do(t.Context(), Command{}); err != nil {
-		t.Fatal(err)
-	}
-	if err := s.Serve(t.Context(), &script{Reader: strings.NewReader("AT\r")}); err == nil || err == io.EOF {
-		t.Error(err)
-	}
-	near.Close()
-	if err := <-served; err == nil {
-		t.Error("no error for a closed line")
-	}
-	// After the end the server takes the next line.
-	if err := s.Serve(t.Context(), &script{Reader: strings.NewReader("AT\r")}); err != io.EOF {
-		t.Error(err)
-	}
-	<-c.Done()
+	synctest.Test(t, func(t *testing.T) {
+		testkit.NoLeaks(t)
+		near, far := net.Pipe()
+		s, served := testServer(ServerConfig{}), make(chan error, 1)
+		go func() { served <- s.Serve(t.Context(), far) }()
+		c := NewClient(near, ClientConfig{})
+		if _, err := c.Do(t.Context(), Command{}); err != nil {
+			t.Fatal(err)
+		}
+		if err := s.Serve(t.Context(), &script{Reader: strings.NewReader("AT\r")}); err == nil || err == io.EOF {
+			t.Error(err)
+		}
+		near.Close()
+		if err := <-served; err == nil {
+			t.Error("no error for a closed line")
+		}
+		// After the end the server takes the next line.
+		if err := s.Serve(t.Context(), &script{Reader: strings.NewReader("AT\r")}); err != io.EOF {
+			t.Error(err)
+		}
+		<-c.Done()
+	})
 }
 
 // count gives the number of lines in s that are final result codes.
