@@ -41,6 +41,23 @@ func applet(f func(a *app)) softuicc.Applet {
 // applets is a list of one.
 func applets(f func(a *app)) []softuicc.Applet { return []softuicc.Applet{applet(f)} }
 
+// aside runs a step that waits for something outside the card, which goes on meanwhile as when an applet has nothing to do. A card that
+// thinks for long needs it.
+func (a *app) aside(step func()) {
+	ctx, cancel := context.WithCancel(a.ctx)
+	var failed any
+	go func() {
+		defer cancel()
+		defer func() { failed = recover() }()
+		step()
+	}()
+	_, _ = a.tk.Wait(ctx, func(softuicc.Event) bool { return false })
+	<-ctx.Done()
+	if failed != nil {
+		panic(failed)
+	}
+}
+
 func (a *app) fail(format string, args ...any) { panic(failure{fmt.Errorf(format, args...)}) }
 
 func (a *app) must(err error) {

@@ -30,13 +30,15 @@ type cycles struct {
 	b        *testing.B
 	ask      chan int
 	finished chan struct{}
+	ended    chan struct{} // the applet
 	term     *terminal
 }
 
 func newCycles(b *testing.B) *cycles {
-	c := &cycles{b: b, ask: make(chan int), finished: make(chan struct{})}
+	c := &cycles{b: b, ask: make(chan int), finished: make(chan struct{}), ended: make(chan struct{})}
 	at := addrPort(source(b))
 	read := func(ctx context.Context, tk *softuicc.Toolkit) error {
+		defer close(c.ended)
 		o := openBody("tcp", at)
 		o.BufferSize = 16384
 		id, err := tk.OpenChannel(ctx, o, cat.OpenImmediate)
@@ -61,8 +63,17 @@ func newCycles(b *testing.B) *cycles {
 }
 
 func (c *cycles) run(n int) {
-	c.ask <- n
-	<-c.finished
+	c.b.Helper()
+	select {
+	case c.ask <- n:
+	case <-c.ended:
+		c.b.Fatal("the applet has ended")
+	}
+	select {
+	case <-c.finished:
+	case <-c.ended:
+		c.b.Fatal("the applet has ended")
+	}
 }
 
 func (c *cycles) end() {

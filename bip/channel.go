@@ -183,7 +183,7 @@ func (c *channel) checkLink() {
 	c.markDropped()
 	c.g.running.Go(func() { // the far end may still take what was sent before
 		defer c.abort()
-		ctx, cancel := context.WithTimeout(c.ctx, finishTime)
+		ctx, cancel := context.WithTimeout(c.ctx, c.g.cfg.FinishTime)
 		defer cancel()
 		_ = waitFor(ctx, c.tx.last.written)
 	})
@@ -225,13 +225,10 @@ func (c *channel) logClosed() {
 		"sent", c.tx.sent.Load(), "unsent", len(c.tx.stored), "duration", time.Since(c.since).Round(time.Millisecond))
 }
 
-// finishTime bounds how long a closed channel still sends and waits for the far end to close.
-const finishTime = 2 * time.Second
-
 // finish has the last slab written, closes the own direction and waits for the far end to close.
 func (c *channel) finish() {
 	defer c.cancel()
-	ctx, cancel := context.WithTimeout(c.g.ctx, finishTime)
+	ctx, cancel := context.WithTimeout(c.g.ctx, c.g.cfg.FinishTime)
 	defer cancel()
 	c.rx.abandon()
 	err := waitFor(ctx, c.tx.last.written)

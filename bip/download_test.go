@@ -28,7 +28,10 @@ func TestDownload(t *testing.T) {
 				} else {
 					srv.Start()
 				}
-				defer srv.Close()
+				defer func() {
+					srv.CloseClientConnections() // Close waits for them
+					srv.Close()
+				}()
 				applet := func(ctx context.Context, tk *softuicc.Toolkit) error {
 					tr := srv.Client().Transport.(*http.Transport).Clone()
 					tr.DialContext = tk.Dialer(softuicc.DialParams{Qualifier: qualifier})

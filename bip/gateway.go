@@ -26,6 +26,7 @@ type Config struct {
 	BufferLimit    int           // octets, the most that is granted for each direction; 0 = 16384
 	ConnectTimeout time.Duration // 0 = 30 s
 	SendTimeout    time.Duration // how long SEND DATA waits for the far end to take what was sent before; 0 = 10 s
+	FinishTime     time.Duration // how long a closed channel still sends and waits for the far end to close; 0 = 2 s
 	Log            *slog.Logger
 	Trace          *trace.Stream // may be nil
 }
@@ -61,6 +62,9 @@ func New(session Session, cfg Config) *Gateway {
 	}
 	if cfg.SendTimeout <= 0 {
 		cfg.SendTimeout = 10 * time.Second
+	}
+	if cfg.FinishTime <= 0 {
+		cfg.FinishTime = 2 * time.Second
 	}
 	g := &Gateway{cfg: cfg, log: cfg.Log.With("card", cfg.Card), session: session}
 	g.ctx, g.cancel = context.WithCancel(context.Background())

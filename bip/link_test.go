@@ -90,7 +90,11 @@ func TestBackgroundLink(t *testing.T) {
 	srv := tcpServer(t, echo)
 	gate := make(chan struct{}, 1)
 	router := &bearer{dial: func(ctx context.Context, r bip.Request) (net.Conn, error) {
-		<-gate
+		select {
+		case <-gate:
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		}
 		return new(net.Dialer).DialContext(ctx, r.Network, r.Remote.String())
 	}}
 	polls := newStatusTap()
@@ -121,15 +125,21 @@ func TestBackgroundLinkSend(t *testing.T) {
 	srv := tcpServer(t, echo)
 	gate := make(chan error, 1)
 	router := &bearer{dial: func(ctx context.Context, r bip.Request) (net.Conn, error) {
-		if err := <-gate; err != nil {
-			return nil, err
+		select {
+		case err := <-gate:
+			if err != nil {
+				return nil, err
+			}
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
 		}
 		return new(net.Dialer).DialContext(ctx, r.Network, r.Remote.String())
 	}}
 	for name, fault := range map[string]error{"link comes": nil, "link fails": io.ErrClosedPipe} {
 		t.Run(name, func(t *testing.T) {
 			polls := newStatusTap()
-			run(t, options{router: router, taps: tapsOf(polls.tap), applets: applets(func(a *app) {
+			cfg := bip.Config{SendTimeout: testTime}
+			run(t, options{router: router, config: cfg, taps: tapsOf(polls.tap), applets: applets(func(a *app) {
 				a.both()
 				id, _ := a.open(openBody("tcp", srv), cat.OpenImmediate|cat.OpenBackground)
 				polls.settled(a)
@@ -137,8 +147,12 @@ func TestBackgroundLinkSend(t *testing.T) {
 					<-polls
 				}
 				go func() { // the card is polled while SEND DATA is outstanding
-					<-polls
-					<-polls
+					for range 2 {
+						select {
+						case <-polls:
+						case <-a.ctx.Done():
+						}
+					}
 					gate <- fault
 				}()
 				if fault != nil {
