@@ -18,7 +18,7 @@ import (
 	"bipd/ptylink/mux"
 )
 
-const testTime = 30 * time.Second // longer than anything that works takes
+const testTime = 60 * time.Second // longer than anything that works takes
 
 type open func(context.Context) (io.ReadWriteCloser, error)
 
@@ -120,7 +120,9 @@ func uartEndsWith(t *testing.T, spoil func([]byte) []byte) *ends {
 	t.Cleanup(func() {
 		ptys[0].Close()
 		ptys[1].Close()
-		wires.Wait()
+		ended := make(chan struct{})
+		go func() { wires.Wait(); close(ended) }()
+		await(t, "the end of the wires", ended)
 	})
 	tty := func(i int) *end {
 		return &end{open: func(context.Context) (io.ReadWriteCloser, error) {
@@ -156,7 +158,11 @@ func wire(to, from *PTY, spoil func([]byte) []byte) {
 }
 
 // fast are multiplexer settings that notice a dead end soon.
-var fast = mux.Config{N1: 256, T1: 100 * time.Millisecond, KeepAlive: 200 * time.Millisecond}
+var fast = mux.Config{N1: 256, T1: 100 * time.Millisecond, N2: 5, KeepAlive: 200 * time.Millisecond}
+
+// steady are those of a test whose line is not to end: they bear a machine that stands still for a while. The AP gets T1 and N2
+// from the CP.
+var steady = mux.Config{N1: 256, T1: 2500 * time.Millisecond, T2: 5 * time.Second, N2: 8, KeepAlive: -1}
 
 // cp is a running Link with what it told.
 type cp struct {
@@ -170,7 +176,7 @@ func startCP(t *testing.T, cfg LinkConfig) *cp {
 	t.Helper()
 	c := &cp{up: make(chan error, 100), down: make(chan error, 100), unsolicited: make(chan string, 100)}
 	cfg.Name = "test"
-	cfg.Log = slog.New(slog.NewTextHandler(testLog{t}, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	cfg.Log = slog.New(slog.NewTextHandler(newTestLog(t), &slog.HandlerOptions{Level: slog.LevelDebug}))
 	cfg.State = func(up bool, err error) {
 		if up {
 			c.up <- err
@@ -212,7 +218,7 @@ func startAP(t *testing.T, cfg PeerConfig, handlers map[string]at.HandlerFunc) *
 	t.Helper()
 	a := &ap{down: make(chan error, 100)}
 	cfg.Name = "test"
-	cfg.Log = slog.New(slog.NewTextHandler(testLog{t}, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	cfg.Log = slog.New(slog.NewTextHandler(newTestLog(t), &slog.HandlerOptions{Level: slog.LevelDebug}))
 	cfg.Down = func(err error) { a.down <- err }
 	if cfg.Mux == (mux.Config{}) {
 		cfg.Mux = fast
@@ -239,11 +245,28 @@ func startAP(t *testing.T, cfg PeerConfig, handlers map[string]at.HandlerFunc) *
 	return a
 }
 
-// testLog writes a program's log into the test's.
-type testLog struct{ t *testing.T }
+// testLog writes a program's log into the test's, until that ends: what comes later would be a panic in place of the failure.
+type testLog struct {
+	mu sync.Mutex
+	t  *testing.T
+}
 
-func (l testLog) Write(p []byte) (int, error) {
-	l.t.Log(strings.TrimSpace(string(p)))
+func newTestLog(t *testing.T) *testLog {
+	l := &testLog{t: t}
+	t.Cleanup(func() {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		l.t = nil
+	})
+	return l
+}
+
+func (l *testLog) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.t != nil {
+		l.t.Log(strings.TrimSpace(string(p)))
+	}
 	return len(p), nil
 }
 

@@ -13,11 +13,17 @@ import (
 // TestATHangs: an AP that never answers a command, while its multiplexer lives, is a line lost, and one brought up anew.
 func TestATHangs(t *testing.T) {
 	eachLine(t, func(t *testing.T, e *ends) {
-		startAP(t, PeerConfig{Open: e.ap.Open}, testHandlers())
+		ctx, cancel := context.WithCancelCause(t.Context())
+		defer cancel(nil)
+		h := testHandlers()
+		open := h["%WEBOPCH"]
+		h["%WEBOPCH"] = func(ap context.Context, c at.Command) ([]string, error) {
+			cancel(context.DeadlineExceeded) // now that the command is outstanding, its time is over
+			return open(ap, c)
+		}
+		startAP(t, PeerConfig{Open: e.ap.Open}, h)
 		c := startCP(t, LinkConfig{Open: e.cp.Open, Retry: time.Millisecond})
 		await(t, "line up", c.up)
-		ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
-		defer cancel()
 		_, err := c.WebOpenChannel(ctx, WebOpen{Channel: 1, Network: "tcp", Remote: netip.MustParseAddrPort("192.0.2.1:2"), Buffer: 1})
 		if !errors.Is(err, at.ErrTimeout) {
 			t.Fatalf("the command that hangs: %v", err)

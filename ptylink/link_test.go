@@ -22,9 +22,9 @@ import (
 // The whole on each kind of line: bring-up, typed commands, unsolicited codes, seven channels both ways, an orderly end.
 func TestLine(t *testing.T) {
 	eachLine(t, func(t *testing.T, e *ends) {
-		a := startAP(t, PeerConfig{Open: e.ap.Open}, testHandlers())
-		c := startCP(t, LinkConfig{Open: e.cp.Open})
-		if _, err := c.Do(within(t, time.Second), at.Command{}); err != nil && !errors.Is(err, ErrDown) {
+		a := startAP(t, PeerConfig{Open: e.ap.Open, Mux: steady}, testHandlers())
+		c := startCP(t, LinkConfig{Open: e.cp.Open, Mux: steady})
+		if _, err := c.Do(within(t, testTime), at.Command{}); err != nil && !errors.Is(err, ErrDown) {
 			t.Error(err)
 		}
 		await(t, "line up", c.up)
@@ -170,7 +170,9 @@ func checkDatagrams(t *testing.T, c *cp, a *ap) {
 	n.SetDeadline(time.Now().Add(testTime))
 	f.SetDeadline(time.Now().Add(testTime))
 	sizes := []int{0, 1, 255, 256, 0, 1500, 9000, 65535, 3}
-	go func() {
+	var both sync.WaitGroup
+	defer both.Wait() // the deadlines bound it
+	both.Go(func() {
 		buf := make([]byte, MaxDatagram)
 		for range sizes { // the AP sends each back
 			k, err := f.Read(buf)
@@ -182,14 +184,15 @@ func checkDatagrams(t *testing.T, c *cp, a *ap) {
 				return
 			}
 		}
-	}()
-	go func() {
+	})
+	both.Go(func() {
 		for _, size := range sizes {
 			if _, err := n.Write(bytes.Repeat([]byte{byte(size)}, size)); err != nil {
 				t.Error(err)
+				return
 			}
 		}
-	}()
+	})
 	buf := make([]byte, MaxDatagram)
 	for _, size := range sizes {
 		if k, err := n.Read(buf); err != nil || !bytes.Equal(buf[:k], bytes.Repeat([]byte{byte(size)}, size)) {
@@ -231,8 +234,9 @@ func TestMuxRefused(t *testing.T) {
 		line := make(chan io.ReadWriteCloser, 1)
 		served := make(chan error, 1)
 		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
 		go func() {
-			for {
+			for ctx.Err() == nil {
 				l, err := e.ap.Open(ctx)
 				if err == nil {
 					line <- l
@@ -242,7 +246,7 @@ func TestMuxRefused(t *testing.T) {
 				time.Sleep(time.Millisecond)
 			}
 		}()
-		c := startCP(t, LinkConfig{Open: e.cp.Open})
+		c := startCP(t, LinkConfig{Open: e.cp.Open, Mux: steady})
 		await(t, "line up", c.up)
 		if !c.Up() || c.Multiplexed() {
 			t.Error("multiplexed")
@@ -254,7 +258,7 @@ func TestMuxRefused(t *testing.T) {
 			t.Error(err)
 		}
 		cancel()
-		(<-line).Close()
-		<-served
+		await(t, "the AP's line", line).Close()
+		await(t, "the end of the AP", served)
 	})
 }

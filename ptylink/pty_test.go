@@ -12,6 +12,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"bipd/internal/testkit"
 )
 
@@ -96,7 +98,7 @@ func TestPTYIsRaw(t *testing.T) {
 		wrote := make(chan error, 1)
 		go func() { _, err := way[0].Write(data); wrote <- err }()
 		got := make([]byte, len(data))
-		if _, err := io.ReadFull(way[1], got); err != nil || !bytes.Equal(got, data) || <-wrote != nil {
+		if _, err := io.ReadFull(way[1], got); err != nil || !bytes.Equal(got, data) || await(t, "the end of Write", wrote) != nil {
 			t.Error("data changed on its way", err)
 		}
 	}
@@ -132,6 +134,9 @@ func TestPTYBeforeThePeer(t *testing.T) {
 	p.Close()
 	if err := await(t, "end of Read", read); !errors.Is(err, os.ErrClosed) {
 		t.Error(err)
+	}
+	if err := p.WaitPeer(within(t, testTime)); !errors.Is(err, os.ErrClosed) {
+		t.Errorf("WaitPeer after Close: %v", err)
 	}
 }
 
@@ -220,13 +225,26 @@ func TestTTYFlushes(t *testing.T) {
 	if _, err := io.WriteString(p, "stale"); err != nil {
 		t.Fatal(err)
 	}
+	early, err := os.OpenFile(p.Slave(), os.O_RDWR|syscall.O_NOCTTY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer early.Close()
+	for end, waiting := time.Now().Add(testTime), 0; waiting < len("stale"); { // the kernel takes its time to bring it over
+		if err := control(early, func(fd int) (err error) { waiting, err = unix.IoctlGetInt(fd, unix.TIOCINQ); return err }); err != nil {
+			t.Fatal(err)
+		}
+		if time.Now().After(end) {
+			t.Fatalf("%d octets have come over", waiting)
+		}
+	}
 	s := testTTY(t, p.Slave())
 	if _, err := io.WriteString(p, "fresh"); err != nil {
 		t.Fatal(err)
 	}
-	b := make([]byte, 10)
-	if n, err := s.Read(b); err != nil || string(b[:n]) != "fresh" {
-		t.Errorf("%q %v", b[:n], err)
+	b := make([]byte, len("fresh"))
+	if _, err := io.ReadFull(s, b); err != nil || string(b) != "fresh" {
+		t.Errorf("%q %v", b, err)
 	}
 	p.Close()
 	if _, err := s.Read(b); err != io.EOF {

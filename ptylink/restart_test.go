@@ -124,8 +124,7 @@ func TestAPDies(t *testing.T) {
 // multiplexer mode then.
 func TestCPDies(t *testing.T) {
 	eachLine(t, func(t *testing.T, e *ends) {
-		slow := fast
-		slow.KeepAlive = -1 // so that it is the new CP that ends the multiplexer
+		slow := steady // without keep-alive, so that it is the new CP that ends the multiplexer
 		a := startAP(t, PeerConfig{Open: e.ap.Open, Mux: slow}, testHandlers())
 		c := startCP(t, LinkConfig{Open: e.cp.Open, Mux: slow})
 		await(t, "line up", c.up)
@@ -153,8 +152,7 @@ func TestCPDies(t *testing.T) {
 func TestAPDiesWithoutKeepAlive(t *testing.T) {
 	testkit.NoLeaks(t)
 	e := uartEnds(t)
-	slow := fast
-	slow.KeepAlive = -1
+	slow := steady
 	a := startAP(t, PeerConfig{Open: e.ap.Open, Mux: slow}, testHandlers())
 	c := startCP(t, LinkConfig{Open: e.cp.Open, Mux: slow})
 	await(t, "line up", c.up)
@@ -204,7 +202,7 @@ func TestLineWithLeftovers(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			testkit.NoLeaks(t)
 			e := uartEnds(t)
-			a := startAP(t, PeerConfig{Open: e.ap.Open}, testHandlers())
+			a := startAP(t, PeerConfig{Open: e.ap.Open, Mux: steady}, testHandlers())
 			l, err := e.cp.Open(t.Context())
 			if err != nil {
 				t.Fatal(err)
@@ -217,7 +215,7 @@ func TestLineWithLeftovers(t *testing.T) {
 				t.Fatal(err)
 			}
 			l.Close()
-			c := startCP(t, LinkConfig{Open: e.cp.Open})
+			c := startCP(t, LinkConfig{Open: e.cp.Open, Mux: steady})
 			await(t, "line up", c.up)
 			checkCommands(t, c)
 			checkChannels(t, c, a, 1)
@@ -229,8 +227,8 @@ func TestLineWithLeftovers(t *testing.T) {
 func TestAdvancedOption(t *testing.T) {
 	testkit.NoLeaks(t)
 	e := uartEnds(t)
-	cfg := fast
-	cfg.Advanced, cfg.KeepAlive = true, -1
+	cfg := steady
+	cfg.Advanced = true
 	a := startAP(t, PeerConfig{Open: e.ap.Open}, testHandlers())
 	c := startCP(t, LinkConfig{Open: e.cp.Open, Mux: cfg})
 	await(t, "line up", c.up)
@@ -261,7 +259,7 @@ func TestCloseDown(t *testing.T) {
 			for _, m := range ms {
 				go func() { started <- m.Start(within(t, testTime)) }()
 			}
-			if err := errors.Join(<-started, <-started); err != nil {
+			if err := errors.Join(await(t, "a start", started), await(t, "the other start", started)); err != nil {
 				t.Fatal(err)
 			}
 			target := ms[1-role]

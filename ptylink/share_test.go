@@ -5,6 +5,7 @@ import (
 	"net"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"bipd/internal/testkit"
 	"bipd/ptylink/mux"
@@ -35,7 +36,10 @@ func TestPayloadShare(t *testing.T) {
 		if cfg.N1 != 512 {
 			t.Fatalf("N1 %d", cfg.N1)
 		}
+		cfg.T1, far.T1 = testTime, testTime // for nothing is sent twice, however slow the machine
+		cfg.T2, far.T2 = testTime, testTime
 		from, to := mux.New(line, cfg), mux.New(b, far)
+		_ = a.SetDeadline(time.Now().Add(testTime))
 		ctx := within(t, testTime)
 		started := make(chan error, 1)
 		go func() { started <- to.Start(ctx) }()

@@ -17,7 +17,7 @@ func control(f *os.File, do func(fd int) error) error {
 		return err
 	}
 	if cerr := raw.Control(func(fd uintptr) { err = do(int(fd)) }); cerr != nil {
-		return cerr
+		return os.ErrClosed // all that fails there, and not as os.ErrClosed
 	}
 	return err
 }

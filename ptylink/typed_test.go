@@ -28,7 +28,11 @@ func newPerson(t *testing.T, path string) *person {
 			if err != nil {
 				return
 			}
-			p.text <- string(buf[:n])
+			select {
+			case p.text <- string(buf[:n]):
+			case <-t.Context().Done():
+				return
+			}
 		}
 	}()
 	return p

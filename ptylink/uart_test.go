@@ -246,7 +246,7 @@ func checkForeignAP(t *testing.T, yes bool) {
 	}()
 	c := startCP(t, LinkConfig{Open: e.cp.Open})
 	await(t, "line up", c.up)
-	m := <-foreign
+	m := await(t, "the AP's multiplexer", foreign)
 	defer m.Close()
 	near, err := c.OpenChannel(within(t, testTime), 1)
 	if err != nil {
@@ -288,6 +288,8 @@ func TestFrozenUART(t *testing.T) {
 		t.Fatal(err)
 	}
 	gate.Lock()
+	thaw := sync.OnceFunc(gate.Unlock)
+	defer thaw() // or the wires never end
 	written := make(chan error, 1)
 	go func() {
 		for {
@@ -305,7 +307,7 @@ func TestFrozenUART(t *testing.T) {
 	if _, err := io.Copy(io.Discard, far); err == nil {
 		t.Error("a torn channel looks like an ended one")
 	}
-	gate.Unlock()
+	thaw()
 	await(t, "line up again", c.up)
 	checkChannels(t, c, a, 3)
 }
