@@ -30,7 +30,7 @@ func TestMain(m *testing.M) {
 }
 
 // patience bounds every wait of a test for something that must come.
-const patience = 20 * time.Second
+const patience = 60 * time.Second
 
 // up is a Network that is always there.
 type up struct{}
@@ -90,7 +90,8 @@ func serve(t *testing.T, a *AP, name string) *cp {
 	c := &cp{t: t, wire: &wire{ends: make(chan net.Conn)}, codes: make(chan string, 100), state: make(chan bool, 100)}
 	c.link = ptylink.NewLink(ptylink.LinkConfig{
 		Name: name, Open: c.wire.openCP, Retry: 10 * time.Millisecond,
-		Mux:         mux.Config{KeepAlive: time.Second},
+		// No line here is to end by silence, on a machine that stands still for a while.
+		Mux:         mux.Config{KeepAlive: -1, T1: 2500 * time.Millisecond, T2: 5 * time.Second, N2: 8},
 		Unsolicited: func(line string) { c.codes <- line },
 		State:       func(up bool, _ error) { c.state <- up },
 	})
@@ -100,7 +101,7 @@ func serve(t *testing.T, a *AP, name string) *cp {
 	running.Go(func() { a.ServeLine(ctx, ptylink.PeerConfig{Name: name, Open: c.wire.openAP}) })
 	t.Cleanup(func() {
 		cancel()
-		running.Wait()
+		awaitAll(t, &running, "the end of line "+name)
 	})
 	c.await(true)
 	return c
@@ -200,7 +201,7 @@ func newAP(t *testing.T, change func(*Config)) *tester {
 	stream := &trace.Stream{Source: "apd"}
 	log := new(testkit.Log)
 	cfg := Config{
-		Policy: policy, Profiles: profiles, Network: up{}, Linger: 200 * time.Millisecond, Trace: stream,
+		Policy: policy, Profiles: profiles, Network: up{}, Linger: patience, Trace: stream,
 		Log: slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	}
 	if change != nil {
@@ -244,6 +245,14 @@ func eventually(ok func() bool) bool {
 	return false
 }
 
+// awaitAll bounds a Wait.
+func awaitAll(t *testing.T, all *sync.WaitGroup, what string) {
+	t.Helper()
+	ended := make(chan bool, 1)
+	go func() { all.Wait(); ended <- true }()
+	receive(t, ended, what)
+}
+
 func receive[T any](t *testing.T, c <-chan T, what string) T {
 	t.Helper()
 	select {
@@ -278,7 +287,7 @@ func listen(t *testing.T, handle func(*net.TCPConn)) net.Addr {
 	})
 	t.Cleanup(func() {
 		l.Close()
-		serving.Wait()
+		awaitAll(t, &serving, "the end of a server's connections")
 	})
 	return l.Addr()
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"io"
 	"net"
+	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -74,9 +75,14 @@ func TestDatagrams(t *testing.T) {
 // larger than UDP carries is lost too.
 func TestDatagramsLost(t *testing.T) {
 	a := newAP(t, nil)
-	pc := packets(t)
-	addr := pc.LocalAddr()
-	pc.Close()
+	// An address of loopback that others do not use, so that nobody takes the port meanwhile.
+	own := net.IPv4(127, 77, byte(os.Getpid()>>8), byte(os.Getpid()))
+	first, err := net.ListenUDP("udp", &net.UDPAddr{IP: own})
+	if err != nil {
+		t.Fatal(err)
+	}
+	addr := first.LocalAddr()
+	first.Close()
 	c := serve(t, a.AP, "line1")
 	conn := c.open(1, addr)
 	for range 5 {
@@ -151,7 +157,7 @@ func TestDatagramFlood(t *testing.T) {
 		t.Error(err)
 	}
 	pc.Close()
-	flood.Wait()
+	awaitAll(t, &flood, "the end of the flood")
 }
 
 // The policy holds for datagrams too.

@@ -48,7 +48,7 @@ func TestBothWays(t *testing.T) {
 	if _, err := io.ReadFull(conn, buf); err != nil || sha256.Sum256(buf) != sha256.Sum256(down) {
 		t.Fatalf("data from the server is wrong: %v", err)
 	}
-	sending.Wait()
+	awaitAll(t, &sending, "the end of sending")
 	if _, err := c.do("%WEBCLCH=3"); err != nil {
 		t.Fatal(err)
 	}
@@ -130,7 +130,7 @@ func TestServerCloses(t *testing.T) {
 
 // The CP's DISC becomes FIN; the server's answer to it is not waited for longer than Linger.
 func TestCPCloses(t *testing.T) {
-	a := newAP(t, nil)
+	a := newAP(t, func(cfg *Config) { cfg.Linger = 200 * time.Millisecond })
 	got := make(chan string, 1)
 	release := make(chan struct{})
 	addr := listen(t, func(c *net.TCPConn) {
@@ -247,7 +247,7 @@ func TestServerStalls(t *testing.T) {
 	}
 	roundTrip(t, other, "others go on")
 	conn.Close()
-	sending.Wait()
+	awaitAll(t, &sending, "the end of sending")
 	roundTrip(t, other, "still")
 	if _, err := c.do("%WEBCLCH=1"); err != nil {
 		t.Error(err)
@@ -257,7 +257,7 @@ func TestServerStalls(t *testing.T) {
 
 // AT%WEBCLCH of such a channel is answered.
 func TestCloseWhileServerStalls(t *testing.T) {
-	a := newAP(t, nil)
+	a := newAP(t, func(cfg *Config) { cfg.Linger = 200 * time.Millisecond })
 	release := make(chan struct{})
 	addr := listen(t, func(*net.TCPConn) { <-release })
 	defer close(release)
@@ -279,7 +279,7 @@ func TestCloseWhileServerStalls(t *testing.T) {
 		t.Error(err)
 	}
 	conn.Close()
-	sending.Wait()
+	awaitAll(t, &sending, "the end of sending")
 	roundTrip(t, c.open(1, listen(t, echo)), "free again")
 }
 
@@ -370,7 +370,11 @@ func TestChannelOpenedAnew(t *testing.T) {
 		}
 		conn.Close()
 		conn = c.open(1, second)
-		release <- struct{}{}
+		select {
+		case release <- struct{}{}:
+		case <-time.After(patience):
+			t.Fatal("the first server does not read")
+		}
 		if p := receive(t, got, "data at the first server"); !bytes.Equal(p, data) {
 			t.Errorf("first server got %d octets of %d", len(p), len(data))
 		}
