@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"bipd/internal/testkit"
@@ -28,7 +29,7 @@ func TestLineTorn(t *testing.T) {
 			}
 			waitFor(t, a, "data", func() bool { return da.rx.len() == 6 })
 			far.Close()
-			<-a.Done()
+			await(t, "the end of the multiplexer", a.Done())
 			got, err := io.ReadAll(da)
 			if string(got) != "before" || err == nil {
 				t.Errorf("got %q, %v", got, err)
@@ -84,53 +85,57 @@ func ua(f frame) []frame {
 // TestSilentPeer has a peer that answers no message: the keep-alive finds out, and
 // Close comes back.
 func TestSilentPeer(t *testing.T) {
-	testkit.NoLeaks(t)
-	for _, keepAlive := range []time.Duration{0, 20 * time.Millisecond} {
-		la, lb := net.Pipe()
-		rawPeer(t, lb, ua)
-		cfg := quick
-		cfg.KeepAlive = keepAlive
-		m := New(la, cfg)
-		if err := m.Start(testContext(t)); err != nil {
-			t.Fatal(err)
+	synctest.Test(t, func(t *testing.T) {
+		testkit.NoLeaks(t)
+		for _, keepAlive := range []time.Duration{0, 20 * time.Millisecond} {
+			la, lb := net.Pipe()
+			rawPeer(t, lb, ua)
+			cfg := quick
+			cfg.KeepAlive = keepAlive
+			m := New(la, cfg)
+			if err := m.Start(testContext(t)); err != nil {
+				t.Fatal(err)
+			}
+			d, err := m.Open(testContext(t), 2)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if keepAlive > 0 {
+				_, err := d.Read(make([]byte, 1))
+				wantErr(t, err, ErrTimeout)
+				await(t, "the end of the multiplexer", m.Done())
+				wantErr(t, m.Err(), ErrTimeout)
+			}
+			m.Close()
+			if keepAlive == 0 && m.Err() != nil {
+				t.Errorf("own close is %v", m.Err())
+			}
 		}
-		d, err := m.Open(testContext(t), 2)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if keepAlive > 0 {
-			_, err := d.Read(make([]byte, 1))
-			wantErr(t, err, ErrTimeout)
-			<-m.Done()
-			wantErr(t, m.Err(), ErrTimeout)
-		}
-		m.Close()
-		if keepAlive == 0 && m.Err() != nil {
-			t.Errorf("own close is %v", m.Err())
-		}
-	}
+	})
 }
 
 // TestRefused has a responder with fewer DLCs than asked for, and one that refuses all.
 func TestRefused(t *testing.T) {
-	testkit.NoLeaks(t)
-	la, lb := net.Pipe()
-	a, b := New(la, quick), New(lb, Config{Role: Responder, MaxDLCI: 4})
-	defer b.Close()
-	defer a.Close()
-	if err := a.Start(testContext(t)); err != nil {
-		t.Fatal(err)
-	}
-	_, err := a.Open(testContext(t), 5)
-	wantErr(t, err, ErrRefused)
+	synctest.Test(t, func(t *testing.T) {
+		testkit.NoLeaks(t)
+		la, lb := net.Pipe()
+		a, b := New(la, quick), New(lb, Config{Role: Responder, MaxDLCI: 4})
+		defer b.Close()
+		defer a.Close()
+		if err := a.Start(testContext(t)); err != nil {
+			t.Fatal(err)
+		}
+		_, err := a.Open(testContext(t), 5)
+		wantErr(t, err, ErrRefused)
 
-	lc, ld := net.Pipe()
-	rawPeer(t, ld, func(f frame) []frame {
-		return []frame{{dlci: f.dlci, cr: true, typ: frameDM, pf: true}}
+		lc, ld := net.Pipe()
+		rawPeer(t, ld, func(f frame) []frame {
+			return []frame{{dlci: f.dlci, cr: true, typ: frameDM, pf: true}}
+		})
+		c := New(lc, quick)
+		defer c.Close()
+		wantErr(t, c.Start(testContext(t)), ErrRefused)
 	})
-	c := New(lc, quick)
-	defer c.Close()
-	wantErr(t, c.Start(testContext(t)), ErrRefused)
 }
 
 // TestNobody has a line without a peer: nobody reads it.
@@ -159,50 +164,54 @@ func (l stuckLine) Close() error                { <-l.release; return nil }
 
 // TestStuckLine has Close come back from a line that does nothing any more.
 func TestStuckLine(t *testing.T) {
-	testkit.NoLeaks(t)
-	l := stuckLine{make(chan struct{})}
-	m := New(l, quick)
-	wantErr(t, m.Start(testContext(t)), ErrTimeout)
-	m.Close()
-	close(l.release)
+	synctest.Test(t, func(t *testing.T) {
+		testkit.NoLeaks(t)
+		l := stuckLine{make(chan struct{})}
+		m := New(l, quick)
+		wantErr(t, m.Start(testContext(t)), ErrTimeout)
+		m.Close()
+		close(l.release)
+	})
 }
 
 // TestContexts ends each waiting method by its context.
 func TestContexts(t *testing.T) {
-	testkit.NoLeaks(t)
-	short := func() context.Context {
-		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Millisecond)
-		t.Cleanup(cancel)
-		return ctx
-	}
-	la, lb := net.Pipe()
-	rawPeer(t, lb, func(f frame) []frame {
-		if f.dlci == 0 {
-			return ua(f)
+	synctest.Test(t, func(t *testing.T) {
+		testkit.NoLeaks(t)
+		short := func() context.Context {
+			ctx, cancel := context.WithTimeout(context.Background(), 10*time.Millisecond)
+			t.Cleanup(cancel)
+			return ctx
 		}
-		return nil
-	})
-	m := New(la, Config{})
-	if err := m.Start(testContext(t)); err != nil {
-		t.Fatal(err)
-	}
-	_, err := m.Open(short(), 3)
-	wantErr(t, err, context.DeadlineExceeded)
-	_, err = m.Open(short(), 3) // its DISC is not answered yet
-	wantErr(t, err, context.DeadlineExceeded)
-	_, err = m.Accept(short())
-	wantErr(t, err, context.DeadlineExceeded)
-	lb.Close()
-	m.Close()
+		la, lb := net.Pipe()
+		rawPeer(t, lb, func(f frame) []frame {
+			if f.dlci == 0 {
+				return ua(f)
+			}
+			return nil
+		})
+		m := New(la, Config{})
+		if err := m.Start(testContext(t)); err != nil {
+			t.Fatal(err)
+		}
+		_, err := m.Open(short(), 3)
+		wantErr(t, err, context.DeadlineExceeded)
+		_, err = m.Open(short(), 3) // its DISC is not answered yet
+		wantErr(t, err, context.DeadlineExceeded)
+		_, err = m.Accept(short())
+		wantErr(t, err, context.DeadlineExceeded)
+		lb.Close()
+		m.Close()
 
-	lc, ld := net.Pipe()
-	defer ld.Close()
-	r := New(lc, Config{Role: Responder})
-	wantErr(t, r.Start(short()), context.DeadlineExceeded)
-	waiting := make(chan error, 1)
-	go func() { waiting <- r.Start(context.Background()) }()
-	r.Close()
-	wantErr(t, <-waiting, ErrClosed)
+		lc, ld := net.Pipe()
+		defer ld.Close()
+		r := New(lc, Config{Role: Responder})
+		wantErr(t, r.Start(short()), context.DeadlineExceeded)
+		waiting := make(chan error, 1)
+		go func() { waiting <- r.Start(context.Background()) }()
+		r.Close()
+		wantErr(t, await(t, "the end of Start", waiting), ErrClosed)
+	})
 }
 
 // cutLine is an end of a line that outlives its multiplexer.
@@ -211,33 +220,35 @@ type cutLine struct{ net.Conn }
 // TestRestartByNewPeer has the initiator vanish in the middle of a frame and begin
 // anew on the same line.
 func TestRestartByNewPeer(t *testing.T) {
-	testkit.NoLeaks(t)
-	la, lb := net.Pipe()
-	defer la.Close()
-	a, b := New(cutLine{la}, Config{}), New(lb, Config{Role: Responder})
-	defer b.Close()
-	if err := a.Start(testContext(t)); err != nil {
-		t.Fatal(err)
-	}
-	_, old := openDLC(t, a, b, 2)
-	la.SetDeadline(time.Now()) // as if it were killed
-	<-a.Done()
-	if a.Err() == nil {
-		t.Error("no error")
-	}
-	la.SetDeadline(time.Time{})
-	if _, err := la.Write([]byte{flagBasic, 0x0b, 0xef, 0x61}); err != nil {
-		t.Fatal(err)
-	}
-	a = New(la, Config{N2: 6})
-	defer a.Close()
-	if err := a.Start(testContext(t)); err != nil {
-		t.Fatal(err)
-	}
-	_, err := old.Read(make([]byte, 1))
-	wantErr(t, err, ErrReset)
-	da, db := openDLC(t, a, b, 2)
-	if err := stream(da, db, 100_000, 1); err != nil {
-		t.Error(err)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		testkit.NoLeaks(t)
+		la, lb := net.Pipe()
+		defer la.Close()
+		a, b := New(cutLine{la}, Config{}), New(lb, Config{Role: Responder})
+		defer b.Close()
+		if err := a.Start(testContext(t)); err != nil {
+			t.Fatal(err)
+		}
+		_, old := openDLC(t, a, b, 2)
+		la.SetDeadline(time.Now()) // as if it were killed
+		await(t, "the end of the multiplexer", a.Done())
+		if a.Err() == nil {
+			t.Error("no error")
+		}
+		la.SetDeadline(time.Time{})
+		if _, err := la.Write([]byte{flagBasic, 0x0b, 0xef, 0x61}); err != nil {
+			t.Fatal(err)
+		}
+		a = New(la, Config{N2: 6})
+		defer a.Close()
+		if err := a.Start(testContext(t)); err != nil {
+			t.Fatal(err)
+		}
+		_, err := old.Read(make([]byte, 1))
+		wantErr(t, err, ErrReset)
+		da, db := openDLC(t, a, b, 2)
+		if err := stream(da, db, 100_000, 1); err != nil {
+			t.Error(err)
+		}
+	})
 }

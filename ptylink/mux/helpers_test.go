@@ -16,6 +16,18 @@ func testContext(t testing.TB) context.Context {
 	return ctx
 }
 
+// await takes what comes in a bounded time.
+func await[T any](t testing.TB, what string, c <-chan T) T {
+	t.Helper()
+	select {
+	case v := <-c:
+		return v
+	case <-time.After(60 * time.Second):
+		t.Fatalf("waited for %s", what)
+		panic("unreachable")
+	}
+}
+
 // line makes the two ends of a line.
 type line func(t testing.TB) (a, b io.ReadWriteCloser)
 
@@ -27,14 +39,22 @@ func pipeLine(testing.TB) (a, b io.ReadWriteCloser) {
 func startPair(t testing.TB, l line, cfg Config) (a, b *Mux) {
 	t.Helper()
 	la, lb := l(t)
+	if cfg.T1 == 0 && cfg.N2 == 0 { // tries enough for a machine that stands still for a while
+		cfg.N2 = 100
+	}
+	if cfg.T2 == 0 {
+		cfg.T2 = 10 * time.Second
+	}
 	cfgB := cfg
 	cfgB.Role = Responder
 	a, b = New(la, cfg), New(lb, cfgB)
 	t.Cleanup(func() {
-		closed := make(chan struct{})
-		go func() { b.Close(); close(closed) }()
-		a.Close()
-		<-closed
+		closed := make(chan struct{}, 2)
+		go func() { b.Close(); closed <- struct{}{} }()
+		go func() { a.Close(); closed <- struct{}{} }()
+		for range 2 {
+			await(t, "the end of both multiplexers", closed)
+		}
 	})
 	ctx := testContext(t)
 	if err := a.Start(ctx); err != nil {

@@ -11,6 +11,7 @@ import (
 	"os"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"bipd/internal/testkit"
@@ -44,6 +45,11 @@ func noisyLine(t testing.TB) (a, b io.ReadWriteCloser) {
 
 // stream writes size octets to one end and checks the hash at the other.
 func stream(from io.Writer, to io.Reader, size int, seed int64) error {
+	for _, end := range []any{from, to} { // or a fault of either would make the test wait for ever
+		if d, ok := end.(*DLC); ok {
+			d.SetDeadline(time.Now().Add(time.Minute))
+		}
+	}
 	sent, received := sha256.New(), sha256.New()
 	wrote := make(chan error, 1)
 	go func() {
@@ -81,14 +87,14 @@ func TestStreams(t *testing.T) {
 				t.Run(fmt.Sprintf("%s/advanced %t/N1 %d", name, advanced, n1), func(t *testing.T) {
 					testkit.NoLeaks(t)
 					a, b := startPair(t, l, Config{Advanced: advanced, N1: n1})
-					results := make(chan error)
+					results := make(chan error, 14)
 					for dlci := 1; dlci <= 7; dlci++ {
 						da, db := openDLC(t, a, b, dlci)
 						go func() { results <- stream(da, db, 300_000, int64(dlci)) }()
 						go func() { results <- stream(db, da, 300_000, int64(-dlci)) }()
 					}
 					for range 14 {
-						if err := <-results; err != nil {
+						if err := await(t, "the end of a stream", results); err != nil {
 							t.Error(err)
 						}
 					}
@@ -120,6 +126,8 @@ func TestStalledReader(t *testing.T) {
 			fastA, fastB := openDLC(t, a, b, 3)
 			const size = 1 << 20
 			slow, gate := make(chan error, 1), make(chan struct{})
+			open := sync.OnceFunc(func() { close(gate) })
+			defer open()
 			go func() { slow <- stream(slowA, gated{slowB, gate}, size, 1) }()
 			waitFor(t, b, "flow control", func() bool { return slowB.fc })
 			for i := range 3 {
@@ -135,8 +143,8 @@ func TestStalledReader(t *testing.T) {
 			if waiting < highWater || waiting > size/2 {
 				t.Errorf("%d octets in the receive buffer", waiting)
 			}
-			close(gate)
-			if err := <-slow; err != nil {
+			open()
+			if err := await(t, "the end of the slow stream", slow); err != nil {
 				t.Error(err)
 			}
 		})
@@ -146,7 +154,7 @@ func TestStalledReader(t *testing.T) {
 // waitFor waits for a state of the multiplexer.
 func waitFor(t *testing.T, m *Mux, what string, ready func() bool) {
 	t.Helper()
-	deadline := time.Now().Add(20 * time.Second)
+	deadline := time.Now().Add(60 * time.Second)
 	for {
 		m.mu.Lock()
 		ok := ready()
@@ -163,71 +171,76 @@ func waitFor(t *testing.T, m *Mux, what string, ready func() bool) {
 
 // TestDeadlines has them before and during Read and Write, moved and taken away.
 func TestDeadlines(t *testing.T) {
-	testkit.NoLeaks(t)
-	a, b := startPair(t, pipeLine, Config{})
-	da, db := openDLC(t, a, b, 2)
-	past, soon := time.Now().Add(-time.Second), func() time.Time { return time.Now().Add(20 * time.Millisecond) }
-	buf := make([]byte, 10)
+	synctest.Test(t, func(t *testing.T) {
+		testkit.NoLeaks(t)
+		a, b := startPair(t, pipeLine, Config{})
+		da, db := openDLC(t, a, b, 2)
+		past, soon := time.Now().Add(-time.Second), func() time.Time { return time.Now().Add(20 * time.Millisecond) }
+		buf := make([]byte, 10)
 
-	da.SetReadDeadline(past)
-	_, err := da.Read(buf)
-	wantErr(t, err, os.ErrDeadlineExceeded)
-	da.SetReadDeadline(soon())
-	_, err = da.Read(buf)
-	wantErr(t, err, os.ErrDeadlineExceeded)
-	var timeout net.Error
-	if !errors.As(err, &timeout) || !timeout.Timeout() {
-		t.Errorf("%v is no timeout", err)
-	}
-	waiting := make(chan error, 1)
-	da.SetReadDeadline(time.Now().Add(time.Hour))
-	go func() {
-		_, err := da.Read(make([]byte, 1))
-		waiting <- err
-	}()
-	da.SetReadDeadline(past)
-	wantErr(t, <-waiting, os.ErrDeadlineExceeded)
-	da.SetReadDeadline(time.Time{})
-	db.Write([]byte("x"))
-	if n, err := da.Read(buf); n != 1 || err != nil {
-		t.Errorf("read %d, %v", n, err)
-	}
+		da.SetReadDeadline(past)
+		_, err := da.Read(buf)
+		wantErr(t, err, os.ErrDeadlineExceeded)
+		da.SetReadDeadline(soon())
+		_, err = da.Read(buf)
+		wantErr(t, err, os.ErrDeadlineExceeded)
+		var timeout net.Error
+		if !errors.As(err, &timeout) || !timeout.Timeout() {
+			t.Errorf("%v is no timeout", err)
+		}
+		waiting := make(chan error, 1)
+		da.SetReadDeadline(time.Now().Add(time.Hour))
+		go func() {
+			_, err := da.Read(make([]byte, 1))
+			waiting <- err
+		}()
+		da.SetReadDeadline(past)
+		wantErr(t, await(t, "the end of Read", waiting), os.ErrDeadlineExceeded)
+		da.SetReadDeadline(time.Time{})
+		db.Write([]byte("x"))
+		if n, err := da.Read(buf); n != 1 || err != nil {
+			t.Errorf("read %d, %v", n, err)
+		}
 
-	da.SetDeadline(soon())
-	n, err := da.Write(make([]byte, 1<<20)) // nobody reads: FC stops it
-	wantErr(t, err, os.ErrDeadlineExceeded)
-	da.SetDeadline(time.Time{})
-	got := make([]byte, n)
-	if _, err := io.ReadFull(db, got); err != nil {
-		t.Errorf("of %d octets said to be written: %v", n, err)
-	}
-	da.Close()
-	wantErr(t, da.SetDeadline(past), net.ErrClosed)
+		da.SetDeadline(soon())
+		n, err := da.Write(make([]byte, 1<<20)) // nobody reads: FC stops it
+		wantErr(t, err, os.ErrDeadlineExceeded)
+		da.SetDeadline(time.Time{})
+		got := make([]byte, n)
+		db.SetReadDeadline(time.Now().Add(time.Minute))
+		if _, err := io.ReadFull(db, got); err != nil {
+			t.Errorf("of %d octets said to be written: %v", n, err)
+		}
+		da.Close()
+		wantErr(t, da.SetDeadline(past), net.ErrClosed)
+	})
 }
 
 // TestCloseOrder has Close send what Write took before the end.
 func TestCloseOrder(t *testing.T) {
-	testkit.NoLeaks(t)
-	a, b := startPair(t, pipeLine, Config{})
-	da, db := openDLC(t, a, b, 3)
-	sent := bytes.Repeat([]byte("data"), 5000)
-	go func() {
-		da.Write(sent)
-		da.Close()
-	}()
-	got, err := io.ReadAll(db)
-	if err != nil || !bytes.Equal(got, sent) {
-		t.Fatalf("got %d octets before the end, want %d, error %v", len(got), len(sent), err)
-	}
-	_, err = db.Write([]byte("x"))
-	wantErr(t, err, ErrClosed)
-	_, err = da.Read(got)
-	wantErr(t, err, net.ErrClosed)
-	wantErr(t, da.Close(), ErrClosed)
-	if err := db.Close(); err != nil {
-		t.Errorf("close after the peer's: %v", err)
-	}
-	openDLC(t, a, b, 3)
+	synctest.Test(t, func(t *testing.T) {
+		testkit.NoLeaks(t)
+		a, b := startPair(t, pipeLine, Config{})
+		da, db := openDLC(t, a, b, 3)
+		sent := bytes.Repeat([]byte("data"), 5000)
+		go func() {
+			da.Write(sent)
+			da.Close()
+		}()
+		got, err := io.ReadAll(db)
+		if err != nil || !bytes.Equal(got, sent) {
+			t.Fatalf("got %d octets before the end, want %d, error %v", len(got), len(sent), err)
+		}
+		_, err = db.Write([]byte("x"))
+		wantErr(t, err, ErrClosed)
+		_, err = da.Read(got)
+		wantErr(t, err, net.ErrClosed)
+		wantErr(t, da.Close(), ErrClosed)
+		if err := db.Close(); err != nil {
+			t.Errorf("close after the peer's: %v", err)
+		}
+		openDLC(t, a, b, 3)
+	})
 }
 
 // TestMuxClose sends what was written before it, from either end.
@@ -248,7 +261,7 @@ func TestMuxClose(t *testing.T) {
 				if got, err := io.ReadAll(db); string(got) != "last words" || err != nil {
 					t.Errorf("got %q, %v", got, err)
 				}
-				<-b.Done()
+				await(t, "the end of the other multiplexer", b.Done())
 				if a.Err() != nil || b.Err() != nil {
 					t.Errorf("an orderly end is %v and %v", a.Err(), b.Err())
 				}
@@ -268,40 +281,45 @@ func (l cutLine) Close() error { return l.SetDeadline(time.Now()) }
 
 // TestBothClose closes both ends at the same time, with writers and readers busy.
 func TestBothClose(t *testing.T) {
-	testkit.NoLeaks(t)
-	for range 5 {
-		a, b := startPair(t, pipeLine, quick)
-		var busy sync.WaitGroup
-		for dlci := 1; dlci <= 4; dlci++ {
-			da, db := openDLC(t, a, b, dlci)
-			for _, d := range []*DLC{da, db} {
-				busy.Go(func() { io.Copy(io.Discard, d) })
-				busy.Go(func() {
-					for {
-						if _, err := d.Write(make([]byte, 1000)); err != nil {
-							return
+	synctest.Test(t, func(t *testing.T) {
+		testkit.NoLeaks(t)
+		for range 5 {
+			a, b := startPair(t, pipeLine, quick)
+			var busy sync.WaitGroup
+			for dlci := 1; dlci <= 4; dlci++ {
+				da, db := openDLC(t, a, b, dlci)
+				for _, d := range []*DLC{da, db} {
+					busy.Go(func() { io.Copy(io.Discard, d) })
+					busy.Go(func() {
+						for {
+							if _, err := d.Write(make([]byte, 1000)); err != nil {
+								return
+							}
 						}
-					}
-				})
+					})
+				}
 			}
+			var closing sync.WaitGroup
+			closing.Go(func() { a.Close() })
+			closing.Go(func() { b.Close() })
+			ended := make(chan struct{})
+			go func() { closing.Wait(); busy.Wait(); close(ended) }()
+			await(t, "the end of all", ended)
 		}
-		var closing sync.WaitGroup
-		closing.Go(func() { a.Close() })
-		closing.Go(func() { b.Close() })
-		closing.Wait()
-		busy.Wait()
-	}
+	})
 }
 
 // TestPeerOpens has the responder open a DLC of its own.
 func TestPeerOpens(t *testing.T) {
-	testkit.NoLeaks(t)
-	a, b := startPair(t, pipeLine, Config{Negotiate: true})
-	db, da := openDLC(t, b, a, 4)
-	if err := stream(db, da, 50_000, 1); err != nil {
-		t.Error(err)
-	}
-	if da.LocalAddr().String() != "dlc 4" || da.RemoteAddr().Network() != "27.010" {
-		t.Errorf("address %v", da.LocalAddr())
-	}
+	synctest.Test(t, func(t *testing.T) {
+		testkit.NoLeaks(t)
+		a, b := startPair(t, pipeLine, Config{Negotiate: true})
+		db, da := openDLC(t, b, a, 4)
+		if err := stream(db, da, 50_000, 1); err != nil {
+			t.Error(err)
+		}
+		if da.LocalAddr().String() != "dlc 4" || da.RemoteAddr().Network() != "27.010" {
+			t.Errorf("address %v", da.LocalAddr())
+		}
+	})
 }
