@@ -117,12 +117,49 @@ func (a *app) dial(network string) (int, *farEnd) {
 
 // farEnd is that of the next connection.
 func (a *app) farEnd() *farEnd {
-	select {
-	case f := <-a.b.net.ends:
-		return f
-	case <-a.ctx.Done():
+	var f *farEnd
+	a.outside(func() {
+		select {
+		case f = <-a.b.net.ends:
+		case <-a.ctx.Done():
+		}
+	})
+	if f == nil {
 		a.fail("no connection was made")
-		return nil
+	}
+	return f
+}
+
+// outside has the applet wait for what is not the toolkit's, bounded by its ctx, and tells the card so: it does not hold its
+// answer back meanwhile.
+func (a *app) outside(wait func()) {
+	ctx, cancel := context.WithCancel(a.ctx)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		defer cancel()
+		wait()
+	}()
+	a.tk.Wait(ctx, func(softuicc.Event) bool { return false })
+	<-done
+}
+
+// taken waits until the gateway has taken n octets from the far end, and returns how many it has.
+func (a *app) taken(f *farEnd, n int) (got int) {
+	var err error
+	a.outside(func() { got, err = f.taken(a.ctx, n) })
+	if err != nil {
+		a.fail("%d octets were taken from the far end, want %d", got, n)
+	}
+	return got
+}
+
+// hungUp waits until the gateway has closed the connection.
+func (a *app) hungUp(f *farEnd) {
+	var err error
+	a.outside(func() { err = f.hungUp(a.ctx) })
+	if err != nil {
+		a.fail("the connection was not closed")
 	}
 }
 
@@ -156,7 +193,9 @@ func (a *app) sendAs(id int, data []byte, qualifier byte) int {
 func (a *app) goesOut(f *farEnd, want []byte) {
 	n := 1
 	for {
-		out, err := f.sent(a.ctx, n)
+		var out [][]byte
+		var err error
+		a.outside(func() { out, err = f.sent(a.ctx, n) })
 		got := bytes.Join(out, nil)
 		if err != nil {
 			a.fail("%d octets went out, want %d", len(got), len(want))
@@ -246,19 +285,15 @@ func (a *app) settle() {
 	default:
 	}
 	for range 2 { // the first may have been under way already
-		ctx, cancel := context.WithCancel(a.ctx)
-		came := make(chan bool, 1)
-		go func() {
+		came := false
+		a.outside(func() {
 			select {
 			case <-a.b.rec.status:
-				came <- true
+				came = true
 			case <-a.ctx.Done():
-				came <- false
 			}
-			cancel()
-		}()
-		a.tk.Wait(ctx, func(softuicc.Event) bool { return false }) // so that the card does not wait for this applet
-		if !<-came {
+		})
+		if !came {
 			a.fail("no STATUS came")
 		}
 	}

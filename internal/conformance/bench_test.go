@@ -24,6 +24,9 @@ const (
 	testTime  = 30 * time.Second      // bounds each thing that a case waits for
 	shortPoll = 20 * time.Millisecond // between two STATUS commands: applets that wait for the network act only then
 	noPoll    = time.Hour
+	// thinkTime is how long the card waits for what its applet says next: an applet that is late on a machine under load ends no
+	// chain of commands by that. Applets that wait in the toolkit cost nothing.
+	thinkTime = testTime
 )
 
 // options are what a case wants of its terminal.
@@ -75,7 +78,7 @@ func play(k *testCase, o options, applet func(a *app)) *bench {
 		o.poll = shortPoll
 	}
 	var err error
-	b.card, err = softuicc.New(softuicc.Config{Applets: []softuicc.Applet{b.applet(applet)}, ThinkTime: 50 * time.Millisecond})
+	b.card, err = softuicc.New(softuicc.Config{Applets: []softuicc.Applet{b.applet(applet)}, ThinkTime: thinkTime})
 	if err != nil {
 		k.Fatal(err)
 	}
@@ -131,8 +134,13 @@ func (b *bench) register(s *cat.Session, local *cat.LocalInfo) {
 }
 
 func (b *bench) end(ended chan error, gateway *bip.Gateway, tolerate func(softuicc.Violation) bool) {
-	if err := <-ended; !errors.Is(err, context.Canceled) {
-		b.k.Errorf("session ended: %v", err)
+	select {
+	case err := <-ended:
+		if !errors.Is(err, context.Canceled) {
+			b.k.Errorf("session ended: %v", err)
+		}
+	case <-time.After(testTime):
+		b.k.Fatalf("the session does not end")
 	}
 	gateway.Close()
 	b.card.Close()

@@ -22,7 +22,7 @@ func opensInWireshark(k *testCase) {
 		f.push(ramp(100, 30))
 		a.read(id, 30)
 		a.close(id)
-		a.must(f.hungUp(a.ctx))
+		a.hungUp(f)
 	})
 	program, err := exec.LookPath("tshark")
 	if err != nil {

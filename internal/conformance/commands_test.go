@@ -115,7 +115,8 @@ func (a *app) envelope(e cat.Envelope, want string) {
 	}()
 	got, err := a.tk.Wait(a.ctx, nil)
 	a.must(err)
-	a.must(<-sent)
+	a.outside(func() { err = <-sent })
+	a.must(err)
 	if plain(got.Envelope) != plain(unhex(want)) {
 		a.fail("%s, want %s", plain(got.Envelope), plain(unhex(want)))
 	}
@@ -150,8 +151,7 @@ var ownCommands = map[string]func(a *app){
 		a.subscribe(cat.EventChannelStatus)
 		id, f := a.dial("tcp")
 		f.push(ramp(0, 10))
-		_, err := f.taken(a.ctx, 10)
-		a.must(err)
+		a.taken(f, 10)
 		a.noEvent()
 		a.close(id)
 	},
@@ -181,10 +181,10 @@ var ownCommands = map[string]func(a *app){
 		a.do(&cat.ProvideLocalInformation{}, 0x02, cat.DeviceTerminal, 0x30) // network measurement results
 	},
 	"RECEIVE DATA of 255 brings 237 and tells that more is there": func(a *app) {
+		a.both()
 		id, f := a.dial("tcp")
 		f.push(ramp(0, 300))
-		_, err := f.taken(a.ctx, 300)
-		a.must(err)
+		a.dataAvailable(id) // octets that are taken from the far end may not be in the buffer yet
 		r := a.do(&cat.ReceiveData{Length: 255}, 0, cat.DeviceChannel(id))
 		if d, left := a.value(r, cat.TagChannelData), a.value(r, cat.TagChannelDataLength); !bytes.Equal(d, ramp(0, 237)) || left[0] != 63 {
 			a.fail("%d octets, %d left", len(d), left[0])

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"net"
 	"slices"
@@ -153,11 +154,9 @@ func serves(a *app, port uint16) {
 // fromCard wants the client to get this.
 func (a *app) fromCard(c net.Conn, want []byte) {
 	got := make([]byte, len(want))
-	for n := 0; n < len(got); {
-		m, err := c.Read(got[n:])
-		a.must(err)
-		n += m
-	}
+	var err error
+	a.outside(func() { _, err = io.ReadFull(c, got) })
+	a.must(err)
 	if !bytes.Equal(got, want) {
 		a.fail("the client got %X", got)
 	}
@@ -182,8 +181,10 @@ func backToListen(a *app, port uint16) {
 	c := a.client(port, nil)
 	a.told(id, cat.LinkEstablished, 0)
 	a.do(&cat.CloseChannel{}, cat.CloseUpkeep, cat.DeviceChannel(id))
-	if n, err := c.Read(make([]byte, 1)); err == nil {
-		a.fail("the client's connection goes on: %d octets", n)
+	var err error
+	a.outside(func() { _, err = c.Read(make([]byte, 1)) })
+	if err == nil {
+		a.fail("the client's connection goes on")
 	}
 	list, err := a.tk.GetChannelStatus(a.ctx)
 	a.must(err)
@@ -199,15 +200,16 @@ func givesUp(a *app, port uint16) {
 	a.client(port, nil)
 	a.told(id, cat.LinkEstablished, 0)
 	a.close(id)
-	for deadline := time.Now().Add(5 * time.Second); ; time.Sleep(5 * time.Millisecond) {
-		c, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", port))
-		if err != nil {
-			break
+	var c net.Conn
+	a.outside(func() {
+		for err := error(nil); err == nil && a.ctx.Err() == nil; time.Sleep(5 * time.Millisecond) {
+			if c, err = net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", port)); err == nil {
+				c.Close()
+			}
 		}
-		c.Close()
-		if time.Now().After(deadline) {
-			a.fail("somebody still listens")
-		}
+	})
+	if a.ctx.Err() != nil {
+		a.fail("somebody still listens")
 	}
 	a.close(a.listening(port))
 }

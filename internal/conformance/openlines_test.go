@@ -148,12 +148,17 @@ func causes(k *testCase) {
 		<-ctx.Done()
 		return context.Cause(ctx)
 	}
-	b := play(k, options{net: n, config: bip.Config{ConnectTimeout: 100 * time.Millisecond}}, func(a *app) {
-		for port := uint16(1); port <= 3; port++ {
-			a.refusedOpen(openBody("tcp", netip.AddrPortFrom(remote.Addr(), port)), cat.OpenImmediate, 0x3A, 0x00)
+	log := ""
+	for port := uint16(1); port <= 3; port++ {
+		limit := testTime
+		if port == 3 { // the one that is to run out of time
+			limit = 100 * time.Millisecond
 		}
-	})
-	log := b.log.String()
+		b := play(k, options{net: n, config: bip.Config{ConnectTimeout: limit}}, func(a *app) {
+			a.refusedOpen(openBody("tcp", netip.AddrPortFrom(remote.Addr(), port)), cat.OpenImmediate, 0x3A, 0x00)
+		})
+		log += b.log.String()
+	}
 	for _, want := range []string{`cause="connection refused"`, `cause=unreachable`, `cause="timed out"`} {
 		if strings.Count(log, want) != 1 {
 			k.Errorf("the log does not tell %s once", want)
@@ -284,7 +289,7 @@ func reconnects(k *testCase) {
 
 // redialled waits for a connection, at most some time after the card was told that the link is dropped.
 func (a *app) redialled() (f *farEnd, told bool) {
-	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); {
+	for deadline := time.Now().Add(testTime); time.Now().Before(deadline) && a.ctx.Err() == nil; {
 		select {
 		case f := <-a.b.net.ends:
 			return f, told
@@ -294,7 +299,7 @@ func (a *app) redialled() (f *farEnd, told bool) {
 		e, err := a.tk.Wait(ctx, nil)
 		cancel()
 		if err == nil && e.Status.Info == cat.StatusDropped {
-			told, deadline = true, time.Now().Add(2*time.Second)
+			told, deadline = true, time.Now().Add(10*time.Second)
 		}
 	}
 	return nil, told

@@ -75,11 +75,11 @@ var sendLines = []line{
 	{34, "", "the free Tx space told depends on stored Tx octets only", applet(func(a *app) {
 		o := openBody("tcp", remote)
 		o.BufferSize = 200
+		a.both()
 		id, _ := a.open(o, cat.OpenImmediate)
 		f := a.farEnd()
 		f.push(ramp(0, 1000))
-		_, err := f.taken(a.ctx, 200)
-		a.must(err)
+		a.dataAvailable(id) // octets that are taken from the far end may not be in the buffer yet
 		if free := a.store(id, ramp(0, 50)); free != 150 {
 			a.fail("%d octets free with a full Rx buffer, want 150", free)
 		}

@@ -199,6 +199,7 @@ func pushed(data []byte) func(p *player) { return func(p *player) { p.far.push(d
 // drops has the network take the link away.
 func drops(p *player) {
 	p.far.finish(syscall.ENETDOWN)
+	p.hungUp(p.far) // which the gateway does once it knows
 	p.settle()
 }
 
@@ -224,7 +225,7 @@ var plans = map[string]plan{
 			}
 		}},
 	},
-	"CLOSE_CHANNEL_1.1": {steps: map[int]func(*player){4: opensUDP(named), 9: func(p *player) { p.must(p.far.hungUp(p.ctx)) }}},
+	"CLOSE_CHANNEL_1.1": {steps: map[int]func(*player){4: opensUDP(named), 9: func(p *player) { p.hungUp(p.far) }}},
 	"CLOSE_CHANNEL_1.3": {steps: map[int]func(*player){4: opensUDP(named), 7: drops}},
 	"CLOSE_CHANNEL_2.1": {steps: map[int]func(*player){4: opensUDP(named)}},
 	"RECEIVE_DATA_1.1":  {steps: map[int]func(*player){8: opensUDP(named), 13: datagram(counting(8)), 16: pushed(counting(1000))}},
@@ -269,7 +270,7 @@ var plans = map[string]plan{
 			13: func(p *player) { p.goesOut(p.far, ramp(0, 120)) },
 			16: pushed(ramp(0, 240)),
 			25: nothing,
-			26: func(p *player) { p.must(p.far.hungUp(p.ctx)) },
+			26: func(p *player) { p.hungUp(p.far) },
 		},
 		accept: map[int][]string{17: {"D60E99010982028281B8028100B701F0"}}, // the length is a template in all but its braces
 	},
@@ -282,8 +283,7 @@ var plans = map[string]plan{
 		},
 		steps: map[int]func(*player){1: func(p *player) {
 			p.far.both(ramp(0, 100), io.EOF)
-			_, err := p.far.taken(p.ctx, 100)
-			p.must(err)
+			p.taken(p.far, 100)
 			p.settle()
 		}},
 		accept: map[int][]string{5: {"810301420082028281830100B664" + upper(ramp(0, 100)) + "B70100"}},

@@ -132,10 +132,30 @@ func hanging() *network {
 var nowhere = netip.AddrPortFrom(remote.Addr(), 1)
 
 func hangingImmediate(k *testCase) {
-	b := play(k, options{net: hanging(), config: bip.Config{ConnectTimeout: 500 * time.Millisecond}}, func(a *app) {
+	n := hanging()
+	playing := make(chan *bench, 1)
+	hang := n.script
+	n.script = func(ctx context.Context, r bip.Request) error { // until enough was polled, or for ever
+		ctx, cancel := context.WithCancelCause(ctx)
+		go func() {
+			for b := <-playing; ctx.Err() == nil && pollsInside(b) < 3; time.Sleep(5 * time.Millisecond) {
+			}
+			cancel(syscall.ETIMEDOUT)
+		}()
+		return hang(ctx, r)
+	}
+	b := play(k, options{net: n, config: bip.Config{ConnectTimeout: testTime / 2}}, func(a *app) {
+		playing <- a.b
 		a.refusedOpen(openBody("tcp", nowhere), cat.OpenImmediate, 0x3A, 0x00)
 	})
-	polls, inside := 0, false
+	if polls := pollsInside(b); polls < 3 {
+		k.Errorf("%d STATUS commands in the %v between FETCH and TERMINAL RESPONSE", polls, testTime/2)
+	}
+}
+
+// pollsInside counts the STATUS commands between FETCH and TERMINAL RESPONSE.
+func pollsInside(b *bench) (polls int) {
+	inside := false
 	for _, e := range b.rec.all() {
 		switch e.capdu[1] {
 		case insFetch:
@@ -148,9 +168,7 @@ func hangingImmediate(k *testCase) {
 			}
 		}
 	}
-	if polls < 3 { // there is room for 25
-		k.Errorf("%d STATUS commands in the 500 ms between FETCH and TERMINAL RESPONSE", polls)
-	}
+	return polls
 }
 
 func hangingBackground(k *testCase) {
@@ -210,7 +228,7 @@ func profileTellsTheTruth(k *testCase) {
 func secrets(k *testCase) {
 	const login, password = "SoftLoginName", "SoftPassWord"
 	stream := &trace.Stream{}
-	sub := stream.Subscribe(1000)
+	sub := stream.Subscribe(1 << 16)
 	n := newNetwork()
 	n.script = func(_ context.Context, r bip.Request) error {
 		if r.Remote.Port() == 1 {
