@@ -71,7 +71,7 @@ func TestSend(t *testing.T) {
 			t.Errorf("%+v %q", u, data(u))
 		}
 		k.finish(u, 0, u.length, "")
-		if r := <-done; r.err != nil {
+		if r := await(t, "end of the transfer", done); r.err != nil {
 			t.Error(r.err)
 		}
 	}
@@ -101,7 +101,7 @@ func TestReceiveAndNotify(t *testing.T) {
 				t.Errorf("%+v, want kind %d, %d octets", u, kind, tc.asked)
 			}
 			k.finish(u, 0, 0, tc.sent)
-			r := <-done
+			r := await(t, "end of the transfer", done)
 			if !errors.Is(r.err, tc.want) || string(buf[:r.n]) != tc.sent[:min(len(tc.sent), tc.room)] {
 				t.Errorf("room for %d: %q, %v", tc.room, buf[:r.n], r.err)
 			}
@@ -121,7 +121,7 @@ func TestControl(t *testing.T) {
 	}
 	copy(data(u)[8:], "in")
 	k.finish(u, 0, 2, "")
-	if r := <-done; r.n != 2 || r.err != nil || string(buf) != "in??" {
+	if r := await(t, "end of the transfer", done); r.n != 2 || r.err != nil || string(buf) != "in??" {
 		t.Errorf("%+v %q", r, buf)
 	}
 
@@ -131,7 +131,7 @@ func TestControl(t *testing.T) {
 		t.Errorf("%+v %x, want %x", u, data(u), want)
 	}
 	k.finish(u, syscall.EPIPE, 0, "")
-	if r := <-done; !errors.Is(r.err, ErrStall) {
+	if r := await(t, "end of the transfer", done); !errors.Is(r.err, ErrStall) {
 		t.Errorf("%+v", r)
 	}
 	if _, err := h.Control(testContext(t), 0x21, 0, 0, make([]byte, 1<<16)); err == nil {
@@ -147,7 +147,7 @@ func TestNoEndpoints(t *testing.T) {
 		"Receive": background(func() (int, error) { return h.Receive(testContext(t), make([]byte, 64)) }),
 		"Notify":  background(func() (int, error) { return h.Notify(testContext(t), make([]byte, 64)) }),
 	} {
-		if r := <-r; !errors.Is(r.err, ErrNoEndpoint) {
+		if r := await(t, name, r); !errors.Is(r.err, ErrNoEndpoint) {
 			t.Errorf("%s: %v", name, r.err)
 		}
 	}
@@ -179,7 +179,7 @@ func TestOutcomes(t *testing.T) {
 			k.unplugged = gone
 			k.mu.Unlock()
 			k.finish(u, tc.status, 0, "part")
-			if r := <-done; !errors.Is(r.err, want) || !errors.Is(r.err, tc.status) || string(buf[:r.n]) != "part" {
+			if r := await(t, "end of the transfer", done); !errors.Is(r.err, want) || !errors.Is(r.err, tc.status) || string(buf[:r.n]) != "part" {
 				t.Errorf("%v, gone %t: %+v, want %v and what had come", tc.status, gone, r, want)
 			}
 		}
@@ -232,13 +232,13 @@ func TestCancel(t *testing.T) {
 			if tc.before {
 				cancel()
 				k.finish(u, 0, 4, "") // the two race: both orders are right
-				if r := <-done; r.err == nil && r.n != tc.wantN || r.err != nil && r.err != context.Canceled {
+				if r := await(t, "end of the transfer", done); r.err == nil && r.n != tc.wantN || r.err != nil && r.err != context.Canceled {
 					t.Errorf("%+v", r)
 				}
 				return
 			}
 			cancel()
-			if r := <-done; r.n != tc.wantN || r.err != tc.want {
+			if r := await(t, "end of the transfer", done); r.n != tc.wantN || r.err != tc.want {
 				t.Errorf("%+v, want %d, %v", r, tc.wantN, tc.want)
 			}
 		})
@@ -257,14 +257,14 @@ func TestCompleteAtCancel(t *testing.T) {
 	ctx, cancel := context.WithCancel(testContext(t))
 	buf := make([]byte, 64)
 	hold := make(chan struct{})
-	h.transfers.kernel = &slowDiscard{k, hold}
+	h.transfers.kernel = &slowDiscard{k, hold, t.Context().Done()}
 	done := background(func() (int, error) { return h.Receive(ctx, buf) })
 	u := k.next()
 	cancel()
-	<-hold // it is about to discard
+	await(t, "the discard", hold) // it is about to discard
 	k.finish(u, 0, 0, "data")
-	hold <- struct{}{}
-	if r := <-done; r.err != nil || string(buf[:r.n]) != "data" {
+	close(hold)
+	if r := await(t, "end of the transfer", done); r.err != nil || string(buf[:r.n]) != "data" {
 		t.Errorf("%+v %q", r, buf[:r.n])
 	}
 	h.transfers.kernel = k
@@ -274,11 +274,15 @@ func TestCompleteAtCancel(t *testing.T) {
 type slowDiscard struct {
 	*fakeKernel
 	hold chan struct{}
+	end  <-chan struct{} // of the test
 }
 
 func (s *slowDiscard) discard(u *urb) error {
-	s.hold <- struct{}{}
-	<-s.hold
+	select {
+	case s.hold <- struct{}{}:
+		<-s.hold
+	case <-s.end:
+	}
 	return s.fakeKernel.discard(u)
 }
 
@@ -295,7 +299,7 @@ func TestUnplugWhilePending(t *testing.T) {
 	}
 	k.unplug()
 	for _, ch := range waiting {
-		if r := <-ch; !errors.Is(r.err, ErrGone) {
+		if r := await(t, "end of a transfer", ch); !errors.Is(r.err, ErrGone) {
 			t.Errorf("%+v", r)
 		}
 	}
@@ -322,7 +326,7 @@ func TestCloseWhilePending(t *testing.T) {
 		})
 	}
 	for _, ch := range waiting {
-		if r := <-ch; !errors.Is(r.err, ErrClosed) || !errors.Is(r.err, fs.ErrClosed) {
+		if r := await(t, "end of a transfer", ch); !errors.Is(r.err, ErrClosed) || !errors.Is(r.err, fs.ErrClosed) {
 			t.Errorf("%+v", r)
 		}
 	}
@@ -436,7 +440,7 @@ func TestNodeGone(t *testing.T) {
 	gone := make(chan bool, 1)
 	go func() { gone <- n.gone(patience) }()
 	r.Close()
-	if !<-gone || !n.gone(0) {
+	if !await(t, "the end of the pipe", gone) || !n.gone(0) {
 		t.Error("not gone")
 	}
 }

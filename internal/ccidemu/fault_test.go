@@ -174,7 +174,7 @@ func TestExtensions(t *testing.T) {
 	card.SetQuirks(softuicc.Quirks{Fault: func([]byte) softuicc.Fault { close(stuck); return softuicc.Stuck }})
 	c = h.command(msgXfrBlock, 0, "000000", unhex(t, status00))
 	h.send(c)
-	<-stuck
+	await(t, "APDU", stuck)
 	for range 2 {
 		if a := h.receive(); a[7] != statusTime {
 			t.Errorf("answer %X", a)
@@ -218,7 +218,7 @@ func stuckCommand(t *testing.T, h *host) []byte {
 	card.SetQuirks(softuicc.Quirks{Fault: func([]byte) softuicc.Fault { stuck <- struct{}{}; return softuicc.Stuck }})
 	command := h.command(msgXfrBlock, 0, "000000", unhex(t, status00))
 	h.send(command)
-	<-stuck
+	await(t, "APDU", stuck)
 	card.SetQuirks(softuicc.Quirks{})
 	return command
 }

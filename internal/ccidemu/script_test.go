@@ -13,7 +13,7 @@ import (
 )
 
 // patience bounds everything that a test waits for.
-const patience = 20 * time.Second
+const patience = 30 * time.Second
 
 // host is a driver that sends what the test says.
 type host struct {
@@ -81,6 +81,28 @@ func (h *host) send(b []byte) {
 	h.t.Helper()
 	if err := h.tr.Send(h.ctx, b); err != nil {
 		h.t.Fatalf("%X: %v", b, err)
+	}
+}
+
+// await waits until c is closed or brings something.
+func await(t testing.TB, what string, c <-chan struct{}) {
+	t.Helper()
+	select {
+	case <-c:
+	case <-time.After(patience):
+		t.Fatalf("no %s within %v", what, patience)
+	}
+}
+
+// ended takes the outcome of what goes on beside the test.
+func ended(t testing.TB, c <-chan error) error {
+	t.Helper()
+	select {
+	case err := <-c:
+		return err
+	case <-time.After(patience):
+		t.Fatalf("no end within %v", patience)
+		return nil
 	}
 }
 

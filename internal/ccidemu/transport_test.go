@@ -31,7 +31,14 @@ func (h *host) notifies(want string) {
 func TestNotifications(t *testing.T) {
 	h := newHost(t, MultiSlot(5))
 	waiting := make(chan string, 1)
-	go func() { waiting <- h.notified() }()
+	go func() {
+		buf := make([]byte, 8)
+		n, err := h.tr.Notify(h.ctx, buf)
+		if err != nil {
+			t.Error(err)
+		}
+		waiting <- tohex(buf[:n])
+	}()
 	card := h.insert(4, "", softuicc.ContactsConfig{})
 	if got := <-waiting; got != "500003" {
 		t.Errorf("notification %s", got)
@@ -99,20 +106,20 @@ func TestReceiveEnds(t *testing.T) {
 	ctx, cancel := context.WithCancel(h.ctx)
 	result := h.waits(ctx)
 	cancel()
-	if err := <-result; !errors.Is(err, context.Canceled) {
+	if err := ended(t, result); !errors.Is(err, context.Canceled) {
 		t.Errorf("after the context's end: %v", err)
 	}
 	result = h.waits(h.ctx)
 	if err := h.tr.Reset(h.ctx); err != nil {
 		t.Fatal(err)
 	}
-	if err := <-result; !errors.Is(err, usbfs.ErrAborted) {
+	if err := ended(t, result); !errors.Is(err, usbfs.ErrAborted) {
 		t.Errorf("after a reset: %v", err)
 	}
 	result = h.waits(h.ctx)
 	h.tr.Close()
 	h.tr.Close()
-	if err := <-result; !errors.Is(err, usbfs.ErrClosed) {
+	if err := ended(t, result); !errors.Is(err, usbfs.ErrClosed) {
 		t.Errorf("after Close: %v", err)
 	}
 	if err := h.tr.Send(h.ctx, nil); !errors.Is(err, usbfs.ErrClosed) {
@@ -121,11 +128,11 @@ func TestReceiveEnds(t *testing.T) {
 	h.tr = h.r.Transport()
 	result = h.waits(h.ctx)
 	h.r.Unplug()
-	if err := <-result; !errors.Is(err, usbfs.ErrGone) {
+	if err := ended(t, result); !errors.Is(err, usbfs.ErrGone) {
 		t.Errorf("after the reader was unplugged: %v", err)
 	}
 	_, control := h.tr.Control(h.ctx, typeClassIn, requestDataRates, 0, nil)
-	for _, err := range []error{h.tr.Send(h.ctx, []byte{1}), h.tr.Reset(h.ctx), <-h.waits(h.ctx), control} {
+	for _, err := range []error{h.tr.Send(h.ctx, []byte{1}), h.tr.Reset(h.ctx), ended(t, h.waits(h.ctx)), control} {
 		if !errors.Is(err, usbfs.ErrGone) {
 			t.Errorf("a reader that is gone: %v", err)
 		}
@@ -146,7 +153,7 @@ func TestReceiveKeeps(t *testing.T) {
 			h.r.mu.Lock()
 			taken := len(h.r.bulkIn.requests) == 1 && len(h.r.bulkIn.requests[0].got) == 64
 			h.r.mu.Unlock()
-			if taken {
+			if taken || h.ctx.Err() != nil {
 				cancel()
 				return
 			}

@@ -137,7 +137,7 @@ func TestEnumeration(t *testing.T) {
 		t.Errorf("violations %v", v)
 	}
 	cancel()
-	if err := <-result; err != nil {
+	if err := ended(t, result); err != nil {
 		t.Error(err)
 	}
 }
@@ -204,12 +204,15 @@ func TestUSBIPTransfers(t *testing.T) {
 	}
 	// What has arrived is not lost by it.
 	victim = c.submit(true, 2, 512, "", nil)
-	for {
+	for end := time.Now().Add(patience); ; time.Sleep(time.Millisecond) {
 		r.mu.Lock()
 		waiting := len(r.bulkIn.requests) == 1
 		r.mu.Unlock()
 		if waiting {
 			break
+		}
+		if time.Now().After(end) {
+			t.Fatal("the request does not come")
 		}
 	}
 	r.mu.Lock()
@@ -235,7 +238,7 @@ func TestUSBIPTransfers(t *testing.T) {
 	c.submit(true, 2, 512, "", nil)
 	go io.Copy(io.Discard, c.conn)
 	r.Unplug()
-	if err := <-result; !errors.Is(err, usbfs.ErrGone) {
+	if err := ended(t, result); !errors.Is(err, usbfs.ErrGone) {
 		t.Errorf("after unplugging: %v", err)
 	}
 }
@@ -261,7 +264,7 @@ func TestUSBIPEnds(t *testing.T) {
 			defer r.Unplug()
 			c, _, result := attached(t, r)
 			tc.bad(c)
-			if err := <-result; (err == nil) != tc.fine {
+			if err := ended(t, result); (err == nil) != tc.fine {
 				t.Errorf("outcome %v", err)
 			}
 			// The reader can be attached anew.

@@ -33,6 +33,7 @@ func fakePCSCD(t *testing.T, states []byte) pcsc.Config {
 			return
 		}
 		defer conn.Close()
+		defer context.AfterFunc(t.Context(), func() { conn.Close() })() // whatever the client does
 		for {
 			var header [2]uint32 // size and command
 			if binary.Read(conn, binary.NativeEndian, &header) != nil {
@@ -54,7 +55,7 @@ func fakePCSCD(t *testing.T, states []byte) pcsc.Config {
 		l.Close()
 		<-done
 	})
-	return pcsc.Config{Socket: path, Timeout: 20 * time.Second}
+	return pcsc.Config{Socket: path, Timeout: 30 * time.Second}
 }
 
 // readerState is one entry of pcscd's list, as pcsc-lite lays it out.
