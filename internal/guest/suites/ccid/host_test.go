@@ -22,7 +22,7 @@ import (
 func TestMain(m *testing.M) { guest.Main(m) }
 
 // patience bounds how long a test waits for what must happen.
-const patience = 20 * time.Second
+const patience = time.Minute
 
 // quirks are those of QEMU's reader, by their number in the list of its measured quirks. Each has a test of its own.
 var quirks = []string{
@@ -49,7 +49,7 @@ func TestReader(t *testing.T) {
 				Modules: hc.modules,
 				Devices: append(hc.devices, "usb-ccid,id=ccid,bus=usb.0,port=1", "ccid-card-passthru,id=slot,chardev=card,bus=ccid.0"),
 				Sockets: []string{"card"},
-				Timeout: 10 * time.Minute,
+				Timeout: 15 * time.Minute,
 			})
 			newDesk(t, g)
 			for _, name := range hc.tests {
@@ -83,6 +83,7 @@ func newDesk(t *testing.T, g *guest.Guest) {
 		"swap":   d.swap,   // remove and insert at once
 		"unplug": func(ctx context.Context, _ string) error { return g.QMP().Unplug(ctx, "ccid") },
 		"plug":   func(ctx context.Context, _ string) error { return d.plug(ctx) },
+		"held":   func(ctx context.Context, _ string) error { return d.odd.holds(ctx) },
 		"late":   func(ctx context.Context, _ string) error { return d.odd.lateSent(ctx) },
 		"judge":  func(context.Context, string) error { return d.judge() },
 	} {

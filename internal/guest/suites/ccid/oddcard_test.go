@@ -33,6 +33,7 @@ const (
 	insLong    = 0x10 // P1P2 octets
 	insPattern = 0x12 // P2 octets that depend on P1
 	insDelay   = 0x20 // an answer after P1 tenths of a second
+	insHeld    = 0x21 // an answer when the test asks for it
 	insSilent  = 0x30 // no answer
 	insTwice   = 0x40 // two answers: 9000, and 6F01
 	insError   = 0x50 // an error of the card's side
@@ -52,13 +53,14 @@ type oddCard struct {
 	conn   net.Conn
 	served chan struct{}
 	late   chan struct{} // one for each delayed answer that was sent
+	held   chan struct{} // one for each answer that is held
 
 	mu sync.Mutex // of writing
 }
 
 // newOddCard inserts the card; the connection is now its own.
 func newOddCard(conn net.Conn) (*oddCard, error) {
-	c := &oddCard{conn: conn, served: make(chan struct{}), late: make(chan struct{}, 16)}
+	c := &oddCard{conn: conn, served: make(chan struct{}), late: make(chan struct{}, 16), held: make(chan struct{}, 16)}
 	go c.serve()
 	err := errors.Join(
 		c.write(vscInit, vscNoReader, []byte("VSCD\x00\x00\x00\x02\x00\x00\x00\x00")),
@@ -77,6 +79,7 @@ func (c *oddCard) write(kind, reader uint32, payload []byte) error {
 	b := binary.BigEndian.AppendUint32(nil, kind)
 	b = binary.BigEndian.AppendUint32(b, reader)
 	b = binary.BigEndian.AppendUint32(b, uint32(len(payload)))
+	c.conn.SetWriteDeadline(time.Now().Add(patience)) // QEMU may have stopped reading
 	_, err := c.conn.Write(append(b, payload...))
 	return err
 }
@@ -117,6 +120,8 @@ func (c *oddCard) answer(apdu []byte) {
 			c.write(vscAPDU, 0, ok)
 			c.late <- struct{}{}
 		})
+	case insHeld:
+		c.held <- struct{}{}
 	case insSilent:
 	case insTwice:
 		c.write(vscAPDU, 0, ok)
@@ -128,11 +133,24 @@ func (c *oddCard) answer(apdu []byte) {
 	}
 }
 
-// lateSent waits until a delayed answer was sent.
+// holds waits until an answer is held.
+func (c *oddCard) holds(ctx context.Context) error {
+	select {
+	case <-c.held:
+		c.held <- struct{}{}
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// lateSent waits until a delayed answer was sent, or sends one that is held.
 func (c *oddCard) lateSent(ctx context.Context) error {
 	select {
 	case <-c.late:
 		return nil
+	case <-c.held:
+		return c.write(vscAPDU, 0, []byte{0x90, 0x00})
 	case <-ctx.Done():
 		return ctx.Err()
 	}

@@ -49,7 +49,7 @@ type card struct {
 
 // insertCard connects to QEMU and inserts a card.
 func insertCard(socket string) (*card, error) {
-	ctx, stop := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, stop := context.WithTimeout(context.Background(), patience)
 	defer stop()
 	conn, err := new(net.Dialer).DialContext(ctx, "unix", socket)
 	if err != nil {
@@ -79,6 +79,7 @@ func (c *card) write(kind, reader uint32, data []byte) error {
 	b := binary.BigEndian.AppendUint32(nil, kind)
 	b = binary.BigEndian.AppendUint32(b, reader)
 	b = binary.BigEndian.AppendUint32(b, uint32(len(data)))
+	c.conn.SetWriteDeadline(time.Now().Add(patience)) // QEMU may have stopped reading
 	_, err := c.conn.Write(append(b, data...))
 	return err
 }

@@ -15,7 +15,7 @@ import (
 func TestMain(m *testing.M) { guest.Main(m) }
 
 // patience bounds how long a test waits for what must happen.
-const patience = 20 * time.Second
+const patience = time.Minute
 
 // The same at a USB 3 and at a USB 1 host controller, for their transfers differ.
 func TestReader(t *testing.T) {
@@ -29,6 +29,7 @@ func TestReader(t *testing.T) {
 				Devices: []string{hc.device, "usb-ccid,id=ccid,bus=usb.0,port=1", "ccid-card-passthru,id=slot,chardev=card,bus=ccid.0",
 					"usb-kbd,id=keyboard,bus=usb.0,port=2"},
 				Sockets: []string{"card"},
+				Timeout: 10 * time.Minute,
 			})
 			p := &player{guest: g}
 			p.handle(t)
@@ -47,6 +48,7 @@ func TestPcscd(t *testing.T) {
 		Devices: []string{"qemu-xhci,id=usb", "usb-ccid,id=ccid,bus=usb.0,port=1", "ccid-card-passthru,id=slot,chardev=card,bus=ccid.0"},
 		Sockets: []string{"card"},
 		Debian:  []string{"pcscd", "libccid"},
+		Timeout: 10 * time.Minute,
 	})
 	p := &player{guest: g}
 	p.handle(t)

@@ -209,7 +209,11 @@ func TestInsideUnplugInTraffic(t *testing.T) {
 				}
 			}
 		})
-		<-going
+		select {
+		case <-going:
+		case <-time.After(patience):
+			t.Fatal("no ten exchanges")
+		}
 		time.Sleep(time.Duration(rand.IntN(20)) * time.Millisecond)
 		guest.Ask(t, "unplug", "")
 		r := await(t, "exchanges", ended)
