@@ -83,7 +83,9 @@ func TestTimeout(t *testing.T) {
 func TestRefusals(t *testing.T) {
 	ctx, stop := context.WithTimeout(t.Context(), 15*time.Minute)
 	defer stop()
-	guest.Start(t, guest.Config{}) // skips where no guest can run
+	if err := guest.Start(t, guest.Config{}).Close(); err != nil { // skips where no guest can run
+		t.Error(err)
+	}
 	for _, tc := range []struct {
 		config guest.Config
 		want   string

@@ -53,7 +53,7 @@ func TestInsideGSM(t *testing.T) {
 	if err := c.ioctl(line.Fd(), setConf); err != nil {
 		t.Fatalf("GSMIOC_SETCONF: %v", err)
 	}
-	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(20 * time.Millisecond) {
 		if _, err = os.Stat("/dev/gsmtty1"); err == nil {
 			return
 		}

@@ -30,7 +30,7 @@ func TestInsideSystem(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer l.Close()
-	c, err := net.DialTimeout("tcp", l.Addr().String(), 10*time.Second)
+	c, err := net.DialTimeout("tcp", l.Addr().String(), time.Minute)
 	if err != nil {
 		t.Fatal(err)
 	}

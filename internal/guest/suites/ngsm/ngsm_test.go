@@ -35,7 +35,7 @@ func joined(t *testing.T, modules ...string) *guest.Guest {
 		Modules: modules,
 		Sockets: []string{"near", "far"},
 		Devices: []string{"pci-serial-2x,chardev1=near,chardev2=far"},
-		Timeout: 8 * time.Minute,
+		Timeout: 15 * time.Minute,
 	})
 	join(t, g.Socket("near"), g.Socket("far"))
 	return g
