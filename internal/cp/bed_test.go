@@ -61,6 +61,7 @@ type bed struct {
 	apEnd  *mortalEnd
 	up     chan bool // each change of the line, as the CP has it
 	log    *testkit.Log
+	shown  output
 	events *watcher
 	apLog  *slog.Logger
 	cpSide *trace.Stream
@@ -99,6 +100,8 @@ func start(t testing.TB, o options) *bed {
 		o.mux = patient
 	}
 	b := &bed{t: t, o: o, before: count(), up: make(chan bool, 100), log: &testkit.Log{}, stopAP: func() {}}
+	b.shown.to = t.Output()
+	t.Cleanup(b.shown.end)
 	b.cpSide, b.apSide = &trace.Stream{Source: "bipd"}, &trace.Stream{Source: "apd"}
 	if !o.quiet {
 		b.events = watchStreams(b.cpSide, b.apSide)
@@ -147,10 +150,28 @@ func (b *bed) logger() *slog.Logger {
 	var to io.Writer = b.log
 	if testing.Verbose() {
 		if _, benchmark := b.t.(*testing.B); !benchmark {
-			to = io.MultiWriter(b.log, b.t.Output())
+			to = io.MultiWriter(b.log, &b.shown)
 		}
 	}
 	return slog.New(slog.NewTextHandler(to, &slog.HandlerOptions{Level: level}))
+}
+
+// output is a test's, up to its end: what is still at work then must not take the other tests with it.
+type output struct {
+	mu sync.Mutex
+	to io.Writer
+}
+
+func (o *output) Write(p []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.to.Write(p)
+}
+
+func (o *output) end() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.to = io.Discard
 }
 
 func (b *bed) newCard() {

@@ -1,6 +1,7 @@
 package cp_test
 
 import (
+	"context"
 	"fmt"
 	"strings"
 	"sync/atomic"
@@ -130,9 +131,12 @@ func TestOpenUSB(t *testing.T) {
 	if why := r.(interface{ WhyGone() error }).WhyGone(); why == nil || !strings.Contains(why.Error(), "no such USB reader is there") {
 		t.Errorf("why it is gone: %v", why)
 	}
-	if state := <-r.Watch(t.Context()); state != uicc.SlotGone {
-		t.Errorf("state %v", state)
+	ctx, cancel := context.WithTimeout(t.Context(), testTime)
+	defer cancel()
+	if state, ok := <-r.Watch(ctx); !ok || state != uicc.SlotGone {
+		t.Errorf("state %v, told %v", state, ok)
 	}
+	cancel()
 	if _, err := r.Connect(t.Context()); err == nil {
 		t.Error("a card of no reader")
 	}
