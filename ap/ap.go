@@ -37,8 +37,9 @@ type Config struct {
 
 // AP serves any number of lines.
 type AP struct {
-	cfg Config
-	log *slog.Logger
+	cfg      Config
+	log      *slog.Logger
+	openWait time.Duration // see the constant
 }
 
 // New makes an AP.
@@ -61,7 +62,7 @@ func New(cfg Config) *AP {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	return &AP{cfg: cfg, log: cfg.Log}
+	return &AP{cfg: cfg, log: cfg.Log, openWait: openWait}
 }
 
 // ServeLine answers one CP until ctx ends; it may run for several lines at once, each with channels 1 to 7 of its own.

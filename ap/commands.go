@@ -125,7 +125,17 @@ func (l *line) netStat(ctx context.Context, cmd at.Command) ([]string, error) {
 		l.log.Error("state of the network is unknown", "err", err)
 		return nil, at.ErrUnknown
 	}
+	l.changed(n)
 	return n.Lines()
+}
+
+// changed notes the state of the network, and tells whether it is another than the one before.
+func (l *line) changed(now ptylink.NetStat) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	changed := l.known && now != l.state
+	l.state, l.known = now, true
+	return changed
 }
 
 // netStat is the state of the default profile's interface.
@@ -137,8 +147,9 @@ func (a *AP) netStat(ctx context.Context) (ptylink.NetStat, error) {
 
 // tellChanges sends %NETSTAT when the state of the network has changed.
 func (l *line) tellChanges(ctx context.Context) {
-	last, err := l.ap.netStat(ctx)
-	known := err == nil
+	if now, err := l.ap.netStat(ctx); err == nil && l.changed(now) {
+		l.tell(now) // since AT%NETSTAT? was answered
+	}
 	ticker := time.NewTicker(l.ap.cfg.NetworkEvery)
 	defer ticker.Stop()
 	for {
@@ -151,12 +162,16 @@ func (l *line) tellChanges(ctx context.Context) {
 		if err != nil {
 			continue // AT%NETSTAT? and AT%WEBOPCH log it
 		}
-		if known && now != last {
-			l.log.Info("network has changed", "up", now.Up, "access", now.Access, "interface", now.Interface)
-			if lines, err := now.Lines(); err == nil {
-				l.notify(lines[0])
-			}
+		if l.changed(now) {
+			l.tell(now)
 		}
-		last, known = now, true
+	}
+}
+
+// tell sends %NETSTAT.
+func (l *line) tell(now ptylink.NetStat) {
+	l.log.Info("network has changed", "up", now.Up, "access", now.Access, "interface", now.Interface)
+	if lines, err := now.Lines(); err == nil {
+		l.notify(lines[0])
 	}
 }

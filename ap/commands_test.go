@@ -191,6 +191,7 @@ func TestChannelBusy(t *testing.T) {
 
 func TestNoChannel(t *testing.T) {
 	a := newAP(t, nil)
+	a.openWait = time.Second
 	c := serve(t, a.AP, "line1")
 	_, err := c.do(webOpch(1, listen(t, echo))) // without DLC
 	wantCME(t, err, at.ErrNoChannel)

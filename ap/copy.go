@@ -59,6 +59,11 @@ func (c *conn) copyUp() (serverErr, cpErr error) {
 	buf := make([]byte, c.chunk())
 	for {
 		n, err := c.cp.Read(buf)
+		if n == 0 && expired(err) && !c.overdue() {
+			// The silence may have been this goroutine's: what came meanwhile is read now.
+			c.dlc.SetReadDeadline(time.Now().Add(serverQuiet))
+			n, err = c.cp.Read(buf)
+		}
 		if n > 0 || err == nil && c.datagrams() {
 			if err := c.writeServer(buf[:n]); err != nil {
 				return err, nil

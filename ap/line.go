@@ -12,8 +12,9 @@ import (
 	"bipd/trace"
 )
 
-// openWait is how long AT%WEBOPCH waits for its DLC, which the CP opens before the command.
-const openWait = time.Second
+// openWait is how long AT%WEBOPCH waits for its DLC, which the CP opens before the command: long for a machine that stands
+// still for a while, for without its DLC nobody sends the command.
+const openWait = 5 * time.Second
 
 // line is one CP.
 type line struct {
@@ -26,6 +27,8 @@ type line struct {
 	mu     sync.Mutex
 	slots  [ptylink.MaxChannel + 1]slot // by channel; 0 is unused
 	opened chan struct{}                // closed and renewed when a DLC was opened or a channel became free
+	known  bool                         // state is set
+	state  ptylink.NetStat              // of the network, as the CP knows it or will be told
 }
 
 // slot is the state of one channel:
@@ -69,7 +72,7 @@ func (l *line) accept(ctx context.Context, n int, channel func(context.Context, 
 
 // take puts c in the place of the channel's DLC, which it gets.
 func (l *line) take(ctx context.Context, c *conn) error {
-	timer := time.NewTimer(openWait)
+	timer := time.NewTimer(l.ap.openWait)
 	defer timer.Stop()
 	for {
 		l.mu.Lock()

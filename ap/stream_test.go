@@ -6,6 +6,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"net"
+	"os"
 	"runtime"
 	"slices"
 	"strings"
@@ -433,5 +434,43 @@ func TestTakeWaitsForReopenedDLC(t *testing.T) {
 	})
 	if err := l.take(t.Context(), c); err != nil || c.dlc.Conn != anew {
 		t.Fatalf("channel opened anew: %v", err)
+	}
+}
+
+// lateConn is a DLC whose reader comes too late for its deadline, each time, though octets lie there.
+type lateConn struct {
+	net.Conn
+	late bool
+	left []byte
+}
+
+func (c *lateConn) SetReadDeadline(time.Time) error { return nil }
+
+func (c *lateConn) Read(p []byte) (int, error) {
+	if c.late = !c.late; c.late || len(c.left) == 0 {
+		return 0, os.ErrDeadlineExceeded
+	}
+	n := copy(p, c.left[:1])
+	c.left = c.left[n:]
+	return n, nil
+}
+
+// An uplink that did not run for longer than the silence it waits for sends what came meanwhile.
+func TestLateUplink(t *testing.T) {
+	l := newLine(newAP(t, nil).AP, "line1")
+	read := make(chan struct{})
+	close(read)
+	d := &dlc{Conn: &lateConn{left: []byte("last words")}, read: read}
+	server, far := net.Pipe()
+	defer far.Close()
+	got := make(chan string, 1)
+	go func() { p, _ := io.ReadAll(far); got <- string(p) }()
+	c := &conn{line: l, channel: 1, network: "tcp", dlc: d, cp: d, server: server, closeBy: time.Now().Add(time.Hour), quiet: closeQuiet}
+	if serverErr, cpErr := c.copyUp(); serverErr != nil || !expired(cpErr) {
+		t.Errorf("ended with %v, %v", serverErr, cpErr)
+	}
+	server.Close()
+	if s := receive(t, got, "end of the stream"); s != "last words" {
+		t.Errorf("the server got %q", s)
 	}
 }
