@@ -72,7 +72,7 @@ type timing struct {
 	poll      time.Duration // between two looks at a slot of a reader without interrupts
 	retry     time.Duration // before a reader that did not tell the state of a slot is asked again; doubles
 	retryMax  time.Duration
-	latch     time.Duration // after opening and reset: news of a card that is in may be old
+	latch     time.Duration // after opening, reset and insertion: news of a card that is in may be old
 	busy      time.Duration // between two tries while the reader is busy with itself
 	reopen    time.Duration // between two tries to open a reader that another program has; doubles
 	reopenMax time.Duration

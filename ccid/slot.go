@@ -66,6 +66,7 @@ type Slot struct {
 	mu        sync.Mutex
 	state     slotState
 	insertion uint64        // counts the cards that the slot has seen
+	inserted  time.Time     // when it saw the last one first
 	powerUps  uint64        // counts the answers to IccPowerOn
 	changed   chan struct{} // closed at the next change that watchers are told
 	card      *card         // that was connected and not closed
@@ -98,6 +99,7 @@ func (s *Slot) enter(st slotState, another bool) {
 	told := another || st.occupied() != s.state.occupied() || s.state == slotUnknown || st == slotGone
 	if st.occupied() && (another || !s.state.occupied()) {
 		s.insertion++
+		s.inserted = time.Now()
 	}
 	if st != slotPowered {
 		s.atr = nil

@@ -245,6 +245,7 @@ func TestExchangeToldByInterruptAlone(t *testing.T) {
 		s.dev.since.Store(new(time.Time))
 		s.saw(typeGetSlotStatus, iccInactive)
 		s.powered([]byte{0x3B, 0})
+		time.Sleep(s.dev.cfg.timing.latch)
 		s.dev.interrupt([]byte{0x50, 0x03})
 		h := <-s.hints
 		if h.exchanged != s.powerUps+1 || !h.changed {
@@ -269,21 +270,61 @@ func TestExchangeToldByInterruptAlone(t *testing.T) {
 	})
 }
 
-// What a reader tells right after it was opened may be of before: the card that is in since then stays, where the status says so.
-func TestOldNewsAfterOpening(t *testing.T) {
+// What a reader tells right after it was opened, or after its status showed the card, may be of before: the card that is in since
+// then stays, where the status says so.
+func TestOldNews(t *testing.T) {
+	for state, msg := range map[string][]byte{"no card": {0x50, 0x02}, "a card": {0x50, 0x03}} {
+		for _, open := range []time.Duration{0, time.Hour} {
+			run(t, fmt.Sprintf("%s, open for %v", state, open), func(t *testing.T) {
+				s := newSlot(&Device{cfg: Config{}.filled()}, 0)
+				s.dev.slots = []*Slot{s}
+				s.dev.refreshed()
+				time.Sleep(open)
+				s.saw(typeGetSlotStatus, iccInactive)
+				s.powered([]byte{0x3B, 0})
+				s.dev.interrupt(msg)
+				if h := <-s.hints; h.exchanged != 0 || !h.changed {
+					t.Errorf("hint %+v, want that the status is asked for and nothing else", h)
+				}
+			})
+		}
+	}
+}
+
+// The status may show a new card before the interrupt does, and whoever asks has it powered by then: it is not another card.
+func TestInterruptAfterStatus(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		for state, msg := range map[string][]byte{"no card": {0x50, 0x02}, "a card": {0x50, 0x03}} {
-			s := newSlot(&Device{cfg: Config{}.filled()}, 0)
-			s.dev.slots = []*Slot{s}
-			s.dev.refreshed()
-			s.saw(typeGetSlotStatus, iccInactive)
-			s.powered([]byte{0x3B, 0})
-			s.dev.interrupt(msg)
-			if h := <-s.hints; h.exchanged != 0 || !h.changed {
-				t.Errorf("told of %s: hint %+v, want that the status is asked for and nothing else", state, h)
-			}
+		r := ccidemu.New(ccidemu.PCTwin())
+		defer r.Close()
+		m := r.Model()
+		desc, err := ParseDescriptor(m.ClassDescriptor())
+		if err != nil {
+			t.Fatal(err)
+		}
+		d, err := NewDevice(slowNotify{r.Transport()}, desc, IDs{PacketSize: m.MaxPacket}, Config{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer d.Close()
+		time.Sleep(time.Minute) // the reader was opened long ago
+		insert(t, r, newCard(t, softuicc.Config{}))
+		c := connect(t, d.Slots()[0])
+		want(t, c, selectMF, "9000")
+		time.Sleep(time.Second) // the interrupt has come
+		want(t, c, selectMF, "9000")
+		if err := c.Close(); err != nil {
+			t.Error(err)
 		}
 	})
+}
+
+// slowNotify has interrupts that come late: an endpoint may be asked only every 255 ms.
+type slowNotify struct{ *ccidemu.Transport }
+
+func (s slowNotify) Notify(ctx context.Context, buf []byte) (int, error) {
+	n, err := s.Transport.Notify(ctx, buf)
+	time.Sleep(200 * time.Millisecond)
+	return n, err
 }
 
 // One slot has one card user at a time.

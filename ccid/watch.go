@@ -107,12 +107,13 @@ func (d *Device) interrupt(msg []byte) {
 }
 
 // told takes in that an interrupt told of a change. That the card was changed while it had power stays true whatever the
-// status says afterwards: it was at least taken out and put in again. Only a reader that was just opened or reset may still
-// tell of how its card came in, and of how the one before it went: then the status alone counts.
+// status says afterwards: it was at least taken out and put in again. Only a reader that was just opened or reset, or whose
+// status showed the card before its interrupt did, may still tell of how the card came in, and of how the one before it went: then the
+// status alone counts.
 func (s *Slot) told(c slotChange) {
 	h := hint{changed: true}
 	s.mu.Lock()
-	if s.state == slotPowered && !s.dev.fresh() {
+	if s.state == slotPowered && !s.dev.fresh() && time.Since(s.inserted) >= s.dev.cfg.timing.latch {
 		h.exchanged = s.powerUps + 1
 	}
 	s.mu.Unlock()
