@@ -72,6 +72,12 @@ func TestDriver(t *testing.T) {
 				d := drive(t, r)
 				defer d.Close()
 				for i, slot := range d.Slots() {
+					ctx, cancel := context.WithTimeout(context.Background(), patience)
+					defer cancel()
+					states := slot.Watch(ctx)
+					if m.InterruptIn != 0 && <-states != uicc.SlotEmpty { // so that the driver hears of the card by the interrupt alone
+						t.Fatal("a card is in already")
+					}
 					c := SessionConfig()
 					if tc.atr != "" {
 						c.ATR = unhex(t, tc.atr)
@@ -80,9 +86,7 @@ func TestDriver(t *testing.T) {
 					if err := r.Insert(i, soft, tc.cfg); err != nil {
 						t.Fatal(err)
 					}
-					ctx, cancel := context.WithTimeout(context.Background(), patience)
-					defer cancel()
-					for s := range slot.Watch(ctx) {
+					for s := range states {
 						if s == uicc.SlotPresent {
 							break
 						}

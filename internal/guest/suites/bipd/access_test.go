@@ -7,10 +7,12 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
 
+	"bipd/ccid/usbfs"
 	"bipd/internal/control"
 	"bipd/internal/guest"
 )
@@ -135,6 +137,14 @@ func TestInsidePCSCD(t *testing.T) {
 	startUdev(t)
 	pcscd := startProgram(t, "/usr/sbin/pcscd", "--foreground", "--error")
 	look := &bed{T: t}
+	look.await("reader in pcscd's hands", func() error { // bipctl opens the reader for a look, and pcscd tries it only once
+		devices, err := usbfs.FS{}.Devices()
+		held := func(i usbfs.Interface) bool { return i.Class == 0x0B && i.Driver == "usbfs" }
+		if err == nil && !slices.ContainsFunc(devices, func(d usbfs.Device) bool { return slices.ContainsFunc(d.Interfaces, held) }) {
+			err = fmt.Errorf("devices %v", devices)
+		}
+		return err
+	})
 	look.await("readers of pcscd", func() error {
 		out := run(t, "bipctl", "readers", "--socket", "/nonexistent/bipd.sock")
 		t.Logf("bipctl readers:\n%s", out)

@@ -18,7 +18,7 @@ import (
 )
 
 // patience bounds what a test waits for. The machine is emulated, and may be shared.
-const patience = 90 * time.Second
+const patience = 3 * time.Minute
 
 // download is the card's applet: it fetches the file once in each session, and tells how that went.
 type download struct {

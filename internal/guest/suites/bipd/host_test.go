@@ -35,7 +35,7 @@ func newStation(t *testing.T, method int, c guest.Config) *station {
 	t.Helper()
 	c.Modules = append([]string{"xhci-pci", "veth"}, c.Modules...)
 	c.Devices, c.Sockets, c.Programs = reader, []string{"card"}, []string{"bipd", "apd", "bipctl"}
-	c.Timeout = 8 * time.Minute
+	c.Timeout = 15 * time.Minute
 	s := &station{T: t, job: newDownload(method, fileSize), slot: softuicc.NewVSCard()}
 	var err error
 	if s.card, err = softuicc.New(softuicc.Config{Applets: []softuicc.Applet{s.job.applet}}); err != nil {

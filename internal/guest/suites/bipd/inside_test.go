@@ -3,6 +3,7 @@
 package bipd
 
 import (
+	"fmt"
 	"os"
 	"regexp"
 	"strings"
@@ -91,6 +92,13 @@ func TestInsideReaders(t *testing.T) {
 		}
 	}
 	guest.Ask(t, "insert", "")
+	look := &bed{T: t}
+	look.await("reader with the card", func() error { // the kernel may not have found the one, nor QEMU heard of the other yet
+		if out := run(t, "bipctl", "readers", "--socket", "/nonexistent/bipd.sock"); !strings.Contains(out, "ATR ") {
+			return fmt.Errorf("bipctl readers shows\n%s", out)
+		}
+		return nil
+	})
 	shows("/nonexistent/bipd.sock", want...)
 	check := run(t, "bipctl", "check", "--reader", "ccid:path=1-1", "--time", "10s")
 	for _, w := range []string{"reader ccid:path=1-1\nATR 3B09626970642073", "OPEN CHANNEL", "there was no network for the card"} {

@@ -90,7 +90,11 @@ func drive(t *testing.T) (hub *ccid.Hub, stop func()) {
 	}()
 	stop = func() {
 		cancel()
-		<-ended
+		select {
+		case <-ended:
+		case <-time.After(patience):
+			t.Error("the driver does not end")
+		}
 	}
 	t.Cleanup(stop)
 	return hub, stop

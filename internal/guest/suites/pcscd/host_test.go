@@ -15,7 +15,7 @@ import (
 func TestMain(m *testing.M) { guest.Main(m) }
 
 // patience bounds how long a test waits for what must happen.
-const patience = 20 * time.Second
+const patience = time.Minute
 
 func TestPCSCD(t *testing.T) {
 	g := guest.Start(t, guest.Config{
@@ -23,7 +23,7 @@ func TestPCSCD(t *testing.T) {
 		Devices: []string{"qemu-xhci,id=usb", "usb-ccid,id=ccid,bus=usb.0", "ccid-card-passthru,chardev=card,bus=ccid.0"},
 		Sockets: []string{"card"},
 		Debian:  []string{"pcscd", "libccid", "opensc"},
-		Timeout: 5 * time.Minute,
+		Timeout: 10 * time.Minute,
 	})
 	card, err := softuicc.New(softuicc.Config{})
 	if err != nil {

@@ -95,7 +95,11 @@ func drive(t *testing.T) *ccid.Hub {
 	}()
 	t.Cleanup(func() {
 		stop()
-		<-ended
+		select {
+		case <-ended:
+		case <-time.After(patience):
+			t.Error("the driver does not end")
+		}
 	})
 	return hub
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"testing"
+	"time"
 
 	"bipd/internal/guest"
 	"bipd/softuicc"
@@ -18,6 +19,7 @@ func TestAnnounce(t *testing.T) {
 		Modules: []string{"xhci-pci"},
 		Devices: []string{"qemu-xhci,id=usb", "usb-ccid,id=ccid,bus=usb.0,port=1", "ccid-card-passthru,id=slot,chardev=card,bus=ccid.0"},
 		Sockets: []string{"card"},
+		Timeout: 10 * time.Minute,
 	})
 	conn, err := net.Dial("unix", g.Socket("card"))
 	if err != nil {
@@ -42,6 +44,8 @@ func TestAnnounce(t *testing.T) {
 	}()
 	g.Run(t, "TestInsideAnnounced")
 	for i := range 2 {
+		ctx, end := context.WithTimeout(ctx, patience)
+		defer end()
 		if err := g.QMP().Unplug(ctx, "ccid"); err != nil {
 			t.Fatal(err)
 		}
