@@ -92,7 +92,7 @@ func cycle(ctx context.Context, addr net.Addr, stream *trace.Stream, span time.D
 		return 0, err
 	}
 	card, err := softuicc.New(softuicc.Config{
-		ThinkTime: time.Second,
+		ThinkTime: time.Minute, // a late applet is not to wait for the next poll
 		Applets: []softuicc.Applet{func(ctx context.Context, tk *softuicc.Toolkit) error {
 			us, err = readForSpan(ctx, tk, addr, span)
 			return err

@@ -86,7 +86,9 @@ func TestFigures(t *testing.T) {
 		if builds && (testing.Short() || f.name == "size.apd" || f.name == "rss.bipd") { // one of each does for both daemons
 			continue
 		}
+		late := time.AfterFunc(5*time.Minute, func() { panic(f.name + " does not come to an end") }) // with the stacks of all
 		line, err := f.measure(t.Context(), settings{1, 5 * time.Millisecond})
+		late.Stop()
 		alone := strings.HasSuffix(f.name, "_allocs") // a count needs no peer
 		if err != nil || !lineForm.MatchString(line) || strings.Contains(line, " - ") || strings.Contains(line, "ratio=-") != alone {
 			t.Errorf("%s: %v", line, err)

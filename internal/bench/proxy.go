@@ -85,7 +85,7 @@ func once(end io.ReadWriteCloser) func(context.Context) (io.ReadWriteCloser, err
 
 // openByProxy opens channel 1 once the line is up.
 func openByProxy(ctx context.Context, link *ptylink.Link, up <-chan bool, server net.Addr) (net.Conn, error) {
-	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
 	select {
 	case is := <-up:

@@ -195,7 +195,7 @@ func (b built) start(ctx context.Context, program string, args ...string) (*proc
 	case <-p.read:
 		p.stop()
 		return nil, fmt.Errorf("%s ended: %s", program, said.String())
-	case <-time.After(10 * time.Second):
+	case <-time.After(30 * time.Second):
 		p.stop()
 		return nil, fmt.Errorf("%s does not get ready", program)
 	}
