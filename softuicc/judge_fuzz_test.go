@@ -20,6 +20,7 @@ func FuzzJudge(f *testing.F) {
 	add(store, sentOK, "D70C82028281A40103A503001000")
 	add(timer3, "830100A40103", "D10982028381 8B03010203")
 	add(statuses, "830100 B8020000", "D60A99010382028281 9B0102")
+	add(statuses, "830100 B8020000", "D509 7F003000 3003303030") // a tag that is longer than it need be
 	f.Fuzz(func(t *testing.T, command, response, envelope []byte) {
 		var j judge
 		j.profileArrived(nil, unhex(t, everything), false)

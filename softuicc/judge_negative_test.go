@@ -89,6 +89,7 @@ func TestJudgeOfResponses(t *testing.T) {
 		{name: "twice", commands: all(more), steps: []string{"830100 830100"}, want: []string{"object 03 comes twice"}},
 		{name: "cut short", commands: all(more), steps: []string{"830200"}, want: []string{"length 2, only 1 octets left"}},
 		{name: "no tag", commands: all(more), steps: []string{"830100 00"}, want: []string{"00 is no tag"}},
+		{name: "tag in a longer form", commands: all(more), steps: []string{"830100 7F003800"}, want: []string{"tag 38 is in the three-byte form"}},
 		{name: "empty result", commands: all(more), steps: []string{"8300"}, want: []string{"empty result"}},
 		{name: "unassigned result", commands: all(more), steps: []string{"830142"}, want: []string{"result 42"}},
 		{name: "BIP error elsewhere", commands: all(more), steps: []string{"83023A00"}, want: []string{"BIP error in the response to MORE TIME"}},

@@ -18,6 +18,9 @@ func nextObject(b []byte) (o object, rest []byte, err error) {
 			return o, nil, fmt.Errorf("three-byte tag is cut short")
 		}
 		o.tag = uint16(b[1]&0x7F)<<8 | uint16(b[2])
+		if o.tag < 0x7F {
+			return o, nil, fmt.Errorf("tag %02X is in the three-byte form, one octet has room for it", o.tag)
+		}
 		b = b[3:]
 	default:
 		o.tag = uint16(b[0] & 0x7F)
