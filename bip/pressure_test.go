@@ -64,14 +64,17 @@ func TestReceivePressure(t *testing.T) {
 				}
 			})
 			stream, arrived := newArrivals()
-			run(t, options{router: narrow(), config: bip.Config{Trace: stream}, applets: applets(func(a *app) {
+			run(t, options{router: narrow(), config: bip.Config{Trace: stream}, think: testTime, applets: applets(func(a *app) {
 				a.both()
 				o := openBody("tcp", srv)
 				o.BufferSize = grant
 				id, _ := a.open(o, cat.OpenImmediate)
-				arrived.await(a, int(grant))
-				close(full)
-				sent := receive(a, "what the far end could send", blocked)
+				sent := 0
+				a.aside(func() {
+					arrived.await(a, int(grant))
+					close(full)
+					sent = receive(a, "what the far end could send", blocked)
+				})
 				for len(arrived.sub.C) > 0 {
 					if e := <-arrived.sub.C; e.Step == "S409" {
 						arrived.n += e.Bytes

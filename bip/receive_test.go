@@ -159,7 +159,8 @@ func TestDataAvailable(t *testing.T) {
 	srv := tcpServer(t, echo)
 	stream, arrived := newArrivals()
 	polls := newStatusTap()
-	run(t, options{router: kernel(nil), config: bip.Config{Trace: stream}, taps: tapsOf(polls.tap), applets: applets(func(a *app) {
+	settled := func(a *app) { a.aside(func() { polls.settled(a) }) }
+	run(t, options{router: kernel(nil), config: bip.Config{Trace: stream}, think: testTime, taps: tapsOf(polls.tap), applets: applets(func(a *app) {
 		a.both()
 		id := a.tcp(srv)
 		a.send(id, ramp(0, 20))
@@ -167,22 +168,22 @@ func TestDataAvailable(t *testing.T) {
 			a.fail("%d octets announced", n)
 		}
 		a.send(id, ramp(20, 20))
-		arrived.await(a, 40)
-		polls.settled(a)
+		a.aside(func() { arrived.await(a, 40) })
+		settled(a)
 		a.noEvent() // the buffer was not empty, and the card read nothing since
 		a.receive(id, 5)
 		if n := a.dataAvailable(id); n != 35 { // a chain has ended
 			a.fail("%d octets announced again", n)
 		}
-		polls.settled(a)
+		settled(a)
 		a.noEvent()
 		a.receive(id, 0) // reads nothing
-		polls.settled(a)
+		settled(a)
 		a.noEvent()
 		if got := a.drain(id, 237); !bytes.Equal(got, ramp(5, 35)) {
 			a.fail("got %X", got)
 		}
-		polls.settled(a)
+		settled(a)
 		a.noEvent()
 		a.store(id, ramp(40, 200))
 		a.send(id, ramp(240, 200))

@@ -61,16 +61,11 @@ func (c *shakyConn) Read(p []byte) (int, error) {
 // TestReconnect loses the bearer twice: the card is told of each loss, after it has read all, and of each new link.
 func TestReconnect(t *testing.T) {
 	s := newShaky()
-	far := func(a *app) *shakyConn {
-		select {
-		case c := <-s.far:
-			return c
-		case <-a.ctx.Done():
-			a.fail("no connection")
-			return nil
-		}
+	far := func(a *app) (c *shakyConn) {
+		a.aside(func() { c = receive(a, "the connection", s.far) })
+		return c
 	}
-	run(t, options{router: s, applets: applets(func(a *app) {
+	run(t, options{router: s, think: testTime, applets: applets(func(a *app) {
 		a.both()
 		remote := netip.MustParseAddrPort("192.0.2.1:443")
 		id, _ := a.open(openBody("tcp", remote), cat.OpenImmediate|cat.OpenAutoReconnect)
