@@ -61,9 +61,8 @@ type Config struct {
 	// WriteSize is how many octets are joined into one write to the line at most, and
 	// how many a DLC takes from Write ahead of the line; at least one frame of N1, and
 	// two for a DLC. Default 4096, what the kernel gives of a pty at one read: more makes
-	// nothing faster, and what is written no AT command can overtake. On a UART take one frame, and a line whose
-	// Write waits until little is left in the kernel's queue: what lies there can no
-	// longer be overtaken by an AT command.
+	// nothing faster, and no AT command can overtake what is written. On a UART take one
+	// frame, and a line whose Write waits until little is left in the kernel's queue.
 	WriteSize int
 	// Log gets what a person needs to see; nil is silence.
 	Log *slog.Logger
