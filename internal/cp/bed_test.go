@@ -198,6 +198,7 @@ func (b *bed) startCP() {
 	log := b.logger().With("daemon", "bipd")
 	cfg := cp.Config{
 		Name: "card0", Reader: b.reader, PIN: pin, LocalInfo: &cat.LocalInfo{Now: time.Now},
+		PollInterval:   500 * time.Millisecond, // an applet that was late to speak waits for the next poll
 		ConnectTimeout: testTime, Policy: loopbackPolicy(b.t), Log: log, Trace: b.cpSide,
 		Line: &ptylink.LinkConfig{
 			Name: "card0", Open: b.open.cp, NoMux: b.o.noMux, Mux: b.o.mux, Retry: 10 * time.Millisecond, Log: log,
