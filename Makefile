@@ -3,7 +3,7 @@ GO ?= go
 BIN := bin
 export CGO_ENABLED := 0
 
-.PHONY: build demo test test-guest race conformance bench kills fuzz lint setup clean
+.PHONY: build demo test test-guest race conformance bench kills fuzz nightly lint setup clean
 
 build:
 	$(GO) build -trimpath -o $(BIN)/ ./cmd/...
@@ -45,6 +45,11 @@ kills:
 FUZZTIME ?= 60s
 fuzz:
 	@GO='$(GO)' sh scripts/fuzz $(FUZZTIME)
+
+# What takes longer than a change's tests may: sweeps and campaigns whole instead of in part, 200 kills, a minute of each fuzz target.
+nightly: setup
+	NIGHTLY=1 $(GO) test -count=1 -timeout 90m -run Nightly ./...
+	$(MAKE) kills fuzz
 
 lint:
 	@test -z "$$(gofmt -l .)" || { gofmt -l . ; echo "gofmt would change these files"; exit 1; }
