@@ -135,11 +135,7 @@ func newKillStand(t *testing.T) *killStand {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { os.RemoveAll(dir) })
-	build := exec.Command("go", "build", "-o", dir+"/", "bipd/cmd/bipd", "bipd/cmd/apd")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
-	}
+	buildDaemons(t, dir)
 	s := &killStand{t: t, dir: dir, procs: map[string]*daemonProcess{}, up: map[string]bool{}}
 	s.serve()
 	s.configure()

@@ -62,6 +62,7 @@ serial lines, and makes the connections that bipd asks for on behalf of a UICC.`
 
 // run serves all lines until ctx ends.
 func run(ctx context.Context, c *config.Apd, profiles *ap.Profiles, log *slog.Logger) error {
+	daemon.IgnoreHangup(log)
 	stream := &trace.Stream{Source: "apd"}
 	policy, err := egress.New(c.Egress.Rules, egress.HostAddrs)
 	if err != nil {
@@ -83,7 +84,7 @@ func run(ctx context.Context, c *config.Apd, profiles *ap.Profiles, log *slog.Lo
 	}
 	if c.Control.Socket != "" {
 		tasks = append(tasks, daemon.Task{Name: "control", Run: func(ctx context.Context) error {
-			return control.Serve(ctx, c.Control.Socket, served, stream)
+			return control.Serve(ctx, c.Control.Socket, c.Control.GID(), served, stream)
 		}})
 	}
 	log.Info("apd is ready", "lines", len(c.Lines), "directory", c.LinesDir)

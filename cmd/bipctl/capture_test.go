@@ -25,7 +25,7 @@ func TestTracePcapng(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 3*within)
 	defer cancel()
 	served := make(chan error, 1)
-	go func() { served <- control.Serve(ctx, socket, noCards{}, stream) }()
+	go func() { served <- control.Serve(ctx, socket, 0, noCards{}, stream) }()
 	await(t, "the control socket", within, func() bool {
 		c, err := net.Dial("unix", socket)
 		if err == nil {

@@ -27,7 +27,7 @@ func serveReaders(t *testing.T, d readerDaemon) string {
 	path := filepath.Join(shortDir(t), "s")
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
-	go func() { done <- control.Serve(ctx, path, d, &trace.Stream{}) }()
+	go func() { done <- control.Serve(ctx, path, 0, d, &trace.Stream{}) }()
 	t.Cleanup(func() {
 		cancel()
 		if err := <-done; err != nil {

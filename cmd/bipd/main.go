@@ -58,6 +58,7 @@ serial line to apd, whose stack makes the connection (method 2).`,
 
 // run serves all cards until ctx ends.
 func run(ctx context.Context, c *config.Bipd, log *slog.Logger) error {
+	daemon.IgnoreHangup(log)
 	stream := &trace.Stream{Source: "bipd"}
 	t, err := terminal.New(terminal.Config{File: c, Log: log, Trace: stream})
 	if err != nil {
@@ -67,7 +68,7 @@ func run(ctx context.Context, c *config.Bipd, log *slog.Logger) error {
 	tasks := []daemon.Task{{Name: "cards", Run: t.Run}}
 	if c.Control.Socket != "" {
 		tasks = append(tasks, daemon.Task{Name: "control", Run: func(ctx context.Context) error {
-			return control.Serve(ctx, c.Control.Socket, t, stream)
+			return control.Serve(ctx, c.Control.Socket, c.Control.GID(), t, stream)
 		}})
 	}
 	log.Info("bipd is ready", "cards", len(c.Cards))

@@ -44,7 +44,7 @@ type profilesFile struct {
 func LoadApd(file string) (*Apd, error) {
 	c := &Apd{
 		Log:     Log{"info", "text"},
-		Control: Control{"/run/apd/apd.sock"},
+		Control: Control{Socket: "/run/apd/apd.sock"},
 		Proxy:   Proxy{ConnectTimeout: Duration(20 * time.Second)},
 	}
 	if err := decodeFile(file, c); err != nil {
@@ -57,7 +57,7 @@ func LoadApd(file string) (*Apd, error) {
 }
 
 func (c *Apd) check() error {
-	errs := []error{c.Log.check()}
+	errs := []error{c.Log.check(), c.Control.check()}
 	if len(c.Lines) == 0 && c.LinesDir == "" {
 		errs = append(errs, errors.New("no [[line]] and no lines: there is no CP to serve"))
 	}

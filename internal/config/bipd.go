@@ -123,7 +123,7 @@ type Egress struct {
 func DefaultBipd() *Bipd {
 	return &Bipd{
 		Log:     Log{"info", "text"},
-		Control: CardControl{Socket: "/run/bipd/bipd.sock"},
+		Control: CardControl{Control: Control{Socket: "/run/bipd/bipd.sock"}},
 		SMS:     SMS{HookTimeout: Duration(sms.DefaultHookTimeout)},
 		Terminal: Terminal{
 			IMEI: "001010123456788", Language: "en", PollInterval: Duration(30 * time.Second), BufferLimit: 16384,
@@ -145,7 +145,7 @@ func LoadBipd(file string) (*Bipd, error) {
 }
 
 func (c *Bipd) check() error {
-	errs := []error{c.Log.check(), c.Terminal.check(), c.SMS.check()}
+	errs := []error{c.Log.check(), c.Control.check(), c.Terminal.check(), c.SMS.check()}
 	if len(c.Cards) == 0 {
 		c.Cards = []Card{{Name: "*", Reader: "ccid:*"}}
 	}

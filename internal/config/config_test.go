@@ -103,6 +103,9 @@ func TestBipdFaults(t *testing.T) {
 		"destination":        {card + "[[route]]\nmethod = 1\ndestinations = [\"10.0.0.1\"]\n", "destinations: "},
 		"egress":             {card + "[[egress.rule]]\naction = \"maybe\"\n", "maybe"},
 		"listen":             {"[kernel]\nlisten = \"localhost\"\n" + card, "kernel.listen: "},
+		"no such group":      {"[control]\ngroup = \"no-such-group\"\n" + card, `control.group: there is no group "no-such-group"`},
+		"root's group":       {"[control]\ngroup = \"root\"\n" + card, `control.group: "root" is root's group`},
+		"root's group by id": {"[control]\ngroup = \"0\"\n" + card, `control.group: "0" is root's group`},
 		"log level":          {"[log]\nlevel = \"loud\"\n" + card, `log.level: "loud" is none of debug, info, warn, error`},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -185,6 +188,7 @@ func TestApdFaults(t *testing.T) {
 		"N1":          {line + "n1 = 7\n", "line 1: n1: 7"},
 		"speed":       {line + "speed = 1\n", "line 1: speed: 1 bit/s"},
 		"RTS":         {line + "rtscts = true\n", "line 1: rtscts: "},
+		"group":       {line + "[control]\ngroup = \"no-such-group\"\n", "control.group: there is no group"},
 		"timeout":     {line + "[proxy]\nconnect_timeout = \"0s\"\n", "proxy.connect_timeout"},
 	} {
 		t.Run(name, func(t *testing.T) {

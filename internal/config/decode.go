@@ -91,6 +91,17 @@ type Log struct {
 // Control is the socket on which bipctl asks.
 type Control struct {
 	Socket string `toml:"socket"` // path; empty = none
+	Group  string `toml:"group"`  // whose members may ask besides the daemon's user; empty = none
+}
+
+// GID is the id of the group; 0 = none. c was checked.
+func (c Control) GID() int { return gid(c.Group) }
+
+func (c Control) check() error {
+	if _, err := lookupGroup(c.Group); err != nil {
+		return fmt.Errorf("control.%w", err)
+	}
+	return nil
 }
 
 func oneOf(value string, allowed ...string) error {

@@ -10,8 +10,8 @@ import (
 
 // CardControl is the socket on which bipctl asks bipd, and what it may do beyond asking.
 type CardControl struct {
-	Socket    string `toml:"socket"`     // path; empty = none
-	AllowAPDU bool   `toml:"allow_apdu"` // raw APDUs to cards
+	Control
+	AllowAPDU bool `toml:"allow_apdu"` // raw APDUs to cards
 }
 
 // SMS says where short messages go that cards want sent. Without a spool and a hook they go nowhere, and cards hear that there is

@@ -11,8 +11,8 @@
 //	POST /v1/cards/<name>/event   CardEvent -> Reply
 //	POST /v1/cards/<name>/apdu    APDU -> Reply, where the configuration allows it
 //
-// The POST requests act on a card, at a daemon that has cards. What guards them is the socket's mode: 0660, so that only the
-// daemon's user and group may ask. A failure is answered by an HTTP status and {"error": "..."}.
+// The POST requests act on a card, at a daemon that has cards. What guards them is the socket's mode: 0600, or 0660 with
+// a group, so that only the daemon's user and that group may ask. A failure is answered by an HTTP status and {"error": "..."}.
 package control
 
 import (
@@ -25,6 +25,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"syscall"
 	"time"
 
 	"bipd/trace"
@@ -62,9 +63,10 @@ type Source interface {
 // eventQueue is how many events a slow client may lag behind before it loses some.
 const eventQueue = 1 << 16
 
-// Serve answers on the socket until ctx ends. Only the owner of the process and its group may connect.
-func Serve(ctx context.Context, path string, src Source, stream *trace.Stream) error {
-	l, err := listen(path)
+// Serve answers on the socket until ctx ends. Only the user of the process, and where gid is not 0 the members of that
+// group, may connect.
+func Serve(ctx context.Context, path string, gid int, src Source, stream *trace.Stream) error {
+	l, err := listen(ctx, path, gid)
 	if err != nil {
 		return err
 	}
@@ -88,7 +90,7 @@ func Serve(ctx context.Context, path string, src Source, stream *trace.Stream) e
 }
 
 // listen makes the socket, in place of one that a dead daemon left; one that a living daemon serves is kept.
-func listen(path string) (net.Listener, error) {
+func listen(ctx context.Context, path string, gid int) (net.Listener, error) {
 	if c, err := net.Dial("unix", path); err == nil {
 		c.Close()
 		return nil, fmt.Errorf("control socket %s: another daemon serves it", path)
@@ -96,15 +98,33 @@ func listen(path string) (net.Listener, error) {
 	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
 	}
-	l, err := net.Listen("unix", path)
+	// A socket file gets the mode that its socket had before: nobody else can ask between its making and a chmod.
+	private := net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) (err error) {
+		if cerr := c.Control(func(fd uintptr) { err = syscall.Fchmod(int(fd), 0o600) }); cerr != nil {
+			return cerr
+		}
+		return err
+	}}
+	l, err := private.Listen(ctx, "unix", path)
 	if err != nil {
 		return nil, err
 	}
-	if err := os.Chmod(path, 0o660); err != nil {
+	if err := admit(path, gid); err != nil {
 		l.Close()
 		return nil, err
 	}
 	return l, nil
+}
+
+// admit gives the socket to the group as well, unless gid is 0.
+func admit(path string, gid int) error {
+	if gid == 0 {
+		return nil
+	}
+	if err := os.Lchown(path, -1, gid); err != nil {
+		return err
+	}
+	return os.Chmod(path, 0o660)
 }
 
 func writeJSON(w http.ResponseWriter, v any) {

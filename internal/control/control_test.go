@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"reflect"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -48,7 +49,7 @@ func serve(t *testing.T, src Source, stream *trace.Stream) string {
 	path := filepath.Join(t.TempDir(), "s")
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
-	go func() { done <- Serve(ctx, path, src, stream) }()
+	go func() { done <- Serve(ctx, path, 0, src, stream) }()
 	t.Cleanup(func() {
 		cancel()
 		if err := receive(t, "the end of Serve", done); err != nil {
@@ -111,10 +112,10 @@ func TestEvents(t *testing.T) {
 
 func TestSocket(t *testing.T) {
 	path := serve(t, source{}, &trace.Stream{})
-	if st, err := os.Stat(path); err != nil || st.Mode().Perm() != 0o660 {
+	if st, err := os.Stat(path); err != nil || st.Mode().Perm() != 0o600 {
 		t.Errorf("mode %v, %v", st.Mode(), err)
 	}
-	err := Serve(within(t), path, source{}, &trace.Stream{})
+	err := Serve(within(t), path, 0, source{}, &trace.Stream{})
 	if err == nil || !strings.Contains(err.Error(), "another daemon serves it") {
 		t.Errorf("a second daemon: %v", err)
 	}
@@ -125,14 +126,56 @@ func TestSocket(t *testing.T) {
 	}
 	l.(*net.UnixListener).SetUnlinkOnClose(false)
 	l.Close()
-	if l, err := listen(stale); err != nil {
+	if l, err := listen(within(t), stale, 0); err != nil {
 		t.Errorf("the socket of a dead daemon: %v", err)
 	} else {
 		l.Close()
 	}
-	if err := Serve(within(t), filepath.Join(t.TempDir(), "no", "such", "folder"), source{}, nil); err == nil {
+	if err := Serve(within(t), filepath.Join(t.TempDir(), "no", "such", "folder"), 0, source{}, nil); err == nil {
 		t.Error("a folder that is not there is no error")
 	}
+}
+
+// The socket is the user's alone from its first moment, whatever the umask; only a group that is named may ask as well.
+func TestSocketMode(t *testing.T) {
+	defer syscall.Umask(syscall.Umask(0)) // not parallel
+	gid := otherGroup(t)
+	for _, tc := range []struct {
+		gid  int
+		mode os.FileMode
+	}{{0, 0o600}, {gid, 0o660}} {
+		path := filepath.Join(t.TempDir(), "s")
+		l, err := listen(within(t), path, tc.gid)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer l.Close()
+		st, err := os.Stat(path)
+		if err != nil || st.Mode().Perm() != tc.mode {
+			t.Errorf("group %d: mode %v, %v", tc.gid, st.Mode(), err)
+		}
+		if got := st.Sys().(*syscall.Stat_t).Gid; tc.gid != 0 && int(got) != tc.gid {
+			t.Errorf("the socket is group %d's, want %d", got, tc.gid)
+		}
+	}
+}
+
+// otherGroup is a group besides its own that the process may give files to.
+func otherGroup(t *testing.T) int {
+	if os.Geteuid() == 0 {
+		return 12345
+	}
+	groups, err := os.Getgroups()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, g := range groups {
+		if g != os.Getegid() && g != 0 {
+			return g
+		}
+	}
+	t.Skip("the user is in one group only")
+	return 0
 }
 
 func TestNoDaemon(t *testing.T) {
