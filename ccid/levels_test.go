@@ -103,7 +103,7 @@ func TestSession(t *testing.T) {
 				testkit.NoLeaks(t)
 				r, d := emulated(t, m, Config{})
 				answer := bytes.Repeat([]byte{0xA5}, 250)
-				insert(t, r, newCard(t, softuicc.Config{ATR: atr(t, a), SMSPPAnswer: answer}))
+				insert(t, r, newCard(t, softuicc.Config{ATR: atr(t, a), SMSPPAnswer: answer, Warning: warning}))
 				c := connect(t, d.Slots()[0])
 				defer c.Close()
 				if !bytes.Equal(c.ATR(), atr(t, a)) {
@@ -134,6 +134,17 @@ func longest(m ccidemu.Model) int {
 	return min(uicc.MaxData, int(m.MaxMessage)-headerLength-6)
 }
 
+// warning is given in place of 61xx to a long SMS-PP download and to SELECT of EF_PL.
+func warning(capdu []byte) uint16 {
+	switch {
+	case capdu[1] == 0xC2 && capdu[4] == 0x0C:
+		return 0x6310
+	case capdu[1] == 0xA4 && bytes.Contains(capdu, []byte{0x2F, 0x05}):
+		return 0x6283
+	}
+	return 0
+}
+
 // session exercises a card whose answer to an SMS-PP download is given.
 func session(t *testing.T, c uicc.Card, answer []byte, most int) {
 	t.Helper()
@@ -155,6 +166,14 @@ func session(t *testing.T, c uicc.Card, answer []byte, most int) {
 	want(t, c, "8010000014"+strings.Repeat("FF", 20), "9000")
 	if got := want(t, c, "80C200000B D109 82028381 8B03010203", "9000"); !bytes.Equal(got[:len(got)-2], answer) {
 		t.Errorf("ENVELOPE gives %X", got)
+	}
+	if got := want(t, c, "80C200000C D10A 82028381 8B0401020304", "6310"); !bytes.Equal(got[:len(got)-2], answer) {
+		t.Errorf("ENVELOPE with a warning gives %X", got)
+	}
+	for _, le := range []string{"", "00"} {
+		if fcp := want(t, c, "00A40004022F05"+le, "6283"); len(fcp) < 10 {
+			t.Errorf("SELECT with a warning gives %X", fcp)
+		}
 	}
 }
 

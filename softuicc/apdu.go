@@ -112,6 +112,7 @@ func (c *Card) process(capdu []byte) answer {
 		a = c.getResponse(&m, pending)
 	} else {
 		a = c.dispatch(&m)
+		a.sw = c.warned(capdu, a.sw)
 	}
 	if c.cfg.GSM {
 		a.sw = gsmStatus(a.sw)
@@ -185,6 +186,16 @@ func outgoing(m *command, data []byte) answer {
 func (c *Card) later(data []byte) answer {
 	c.run.pending = data
 	return status(swMoreData | uint16(len(data)&0xFF))
+}
+
+// warned puts the configured warning in the place of 61xx.
+func (c *Card) warned(capdu []byte, sw uint16) uint16 {
+	if c.cfg.Warning != nil && sw&0xFF00 == swMoreData {
+		if w := c.cfg.Warning(capdu); w != 0 {
+			return w
+		}
+	}
+	return sw
 }
 
 // getResponse fetches what 61xx announced, whole or in parts.

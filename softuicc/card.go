@@ -30,6 +30,9 @@ type Config struct {
 	ThinkTime time.Duration
 	// SMSPPAnswer is the response data to an SMS-PP download envelope (a proof of receipt); empty: none.
 	SMSPPAnswer []byte
+	// Warning, if set, is asked for the status word of each command whose response data waits for GET RESPONSE: 62xx or
+	// 63xx in place of 61xx (ETSI TS 102 221 clause 7.3.1.1.4), or 0 for 61xx. It must not call the card.
+	Warning func(capdu []byte) uint16
 	// OnViolation is told of each violation as the judge finds it, from within Transmit; it must not call the card.
 	OnViolation func(Violation)
 	Log         *slog.Logger // nil: silent

@@ -86,6 +86,30 @@ func TestT0ProcedureBytes(t *testing.T) {
 	}
 }
 
+// A warning comes in place of 61xx, and does not tell the length of the data behind it: 6Cxx does.
+func TestT0Warning(t *testing.T) {
+	warning := func(capdu []byte) uint16 {
+		if capdu[1] == insSelect {
+			return 0x6283
+		}
+		return 0
+	}
+	w := newWire(t, newCard(t, Config{Warning: warning}), T0Config{})
+	fcp := toHex(w.t0.card.(*Card).fcp(w.t0.card.(*Card).root.child(0x2F05)))
+	for _, step := range [][2]string{
+		{"00A4000402", "A4"},
+		{"2F05", "6283"},
+		{"00C0000000", "6C19"},
+		{"00C0000019", "C0" + fcp + "9000"},
+		{"00C0000000", "6985"}, // it was fetched
+		{"00A4000402", "A4"},
+		{"6F07", "6A82"}, // no data, no warning
+		{"00C0000000", "6985"},
+	} {
+		want(t, step[0], w.ask(step[0]), step[1])
+	}
+}
+
 func TestT0InvalidInstruction(t *testing.T) {
 	w := newWire(t, newCard(t, Config{}), T0Config{})
 	w.ask("0060000000")

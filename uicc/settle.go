@@ -24,11 +24,12 @@ var ErrEndless = errors.New("uicc: GET RESPONSE does not come to an end")
 //
 //   - 6Cxx: the command is repeated once with Le = xx. xx may exceed the Le that was asked for; all data passes up.
 //   - 61xx, for class A0 9Fxx and 9Exx: GET RESPONSE as long as the card says 61xx; the data is joined. Its class is the
-//     interindustry class of the command's logical channel (TS 102 221 table 10.5); for class A0 it is A0. The status word is the last one, so 91xx after GET RESPONSE passes up. Only 9Exx, a failed
-//     download, stays.
-//   - 62xx, 63xx without data after a command of case 4: the data is fetched by GET RESPONSE with Le = 00, which the
-//     card corrects by 6Cxx (clause 7.3.1.1.4). The warning stays the status word, unless 91xx follows; where the
-//     card has no data, the warning alone passes up.
+//     interindustry class of the command's logical channel (TS 102 221 table 10.5); for class A0 it is A0. The status
+//     word is the last one, so 91xx after GET RESPONSE passes up. Only 9Exx, a failed download, stays.
+//   - 62xx, 63xx without data after a command of case 4, with or without its Le (an ENVELOPE, for one): the data is
+//     fetched by GET RESPONSE with Le = 00, which the card corrects by 6Cxx (clause 7.3.1.1.4). The warning stays the
+//     status word, unless 91xx follows; where the card has no data, the warning alone passes up. Readers of APDU level
+//     may leave this to the host, so that it is done whatever lies below.
 //
 // A card that refuses GET RESPONSE in the interindustry class with 6E00, after a command of a class of its own (80 to EF), is asked
 // again in that class.
@@ -63,7 +64,7 @@ func (s *settled) Transmit(ctx context.Context, capdu []byte) ([]byte, error) {
 		if !failed || isProactive(last) {
 			sw = last
 		}
-	} else if sw.Warning() && cmd.Case() == 4 && len(data) == 0 {
+	} else if sw.Warning() && len(cmd.Data) > 0 && cmd.wantsData() && len(data) == 0 {
 		more, last, err := s.response(ctx, cmd.CLA, MaxLe)
 		if err != nil {
 			return nil, err

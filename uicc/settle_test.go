@@ -89,7 +89,23 @@ func TestSettle(t *testing.T) {
 		{"warning, then 91xx", [][2]string{{"80C2000002D60000", "6200"}, {"00C0000000", "01910C"}}, "01910C"},
 		{"warning, no data waits", [][2]string{{"80C2000002D60000", "6200"}, {"00C0000000", "6F00"}}, "6200"},
 		{"warning with its data", [][2]string{{"00A40004023F0000", "01026283"}}, "01026283"},
-		{"warning, case 3, passes up", [][2]string{{"80C2000002D600", "6200"}}, "6200"},
+		{"warning, SMS-PP envelope without Le", [][2]string{{"80C2000002D100", "6310"}, {"00C0000000", "6C02"},
+			{"00C0000002", "01029000"}}, "01026310"},
+		{"warning, envelope on channel 1", [][2]string{{"81C2000002D100", "6310"}, {"01C0000000", "019000"}}, "016310"},
+		{"warning, SELECT without Le", [][2]string{{"00A40004023F00", "6283"}, {"00C0000000", "6C01"}, {"00C0000001", "079000"}},
+			"076283"},
+		{"warning, AUTHENTICATE without Le", [][2]string{{"0088008102AABB", "6300"}, {"00C0000000", "019000"}}, "016300"},
+		{"warning, 256 octets", [][2]string{{"80C2000002D100", "6310"}, {"00C0000000", d256 + "9000"}}, d256 + "6310"},
+		{"warning, data in parts", [][2]string{{"80C2000002D100", "6310"}, {"00C0000000", "6C01"}, {"00C0000001", "016101"},
+			{"00C0000001", "029000"}}, "01026310"},
+		{"warning, class refused", [][2]string{{"80C2000002D100", "6310"}, {"00C0000000", "6E00"}, {"80C0000000", "6C01"},
+			{"80C0000001", "019000"}}, "016310"},
+		{"warning, GET RESPONSE fails in the end", [][2]string{{"80C2000002D100", "6310"}, {"00C0000000", "6C01"},
+			{"00C0000001", "6F00"}}, "6310"},
+		{"warning, SELECT that wants none", [][2]string{{"00A4000C023F00", "6283"}}, "6283"},
+		{"warning, VERIFY", [][2]string{{"002000010831323334FFFFFFFF", "63C2"}}, "63C2"},
+		{"warning, TERMINAL RESPONSE", [][2]string{{"801400000281FF", "6200"}}, "6200"},
+		{"warning, case 1", [][2]string{{"80F2000C", "6283"}}, "6283"},
 		{"warning, case 2, passes up", [][2]string{{"00B0000002", "6282"}}, "6282"},
 		{"9Exx stays", [][2]string{{"A0C2000002D100", "9E02"}, {"A0C0000002", "01029000"}}, "01029E02"},
 		{"9Exx then 91xx", [][2]string{{"A0C2000002D100", "9E02"}, {"A0C0000002", "01029108"}}, "01029108"},
@@ -120,6 +136,22 @@ func TestSettle(t *testing.T) {
 				t.Errorf("%d taps", taps)
 			}
 		})
+	}
+}
+
+// Whatever an envelope holds, what waits behind a warning is fetched, and the card's warning is the answer.
+func TestSettleWarningOfAnyEnvelope(t *testing.T) {
+	for tag := range 256 {
+		for _, cla := range []string{"80", "A0"} {
+			base := map[string]string{"80": "00", "A0": "A0"}[cla]
+			envelope := fmt.Sprintf("%sC2000002%02X00", cla, tag)
+			raw := &scriptCard{script: [][2]string{{envelope, "6310"}, {base + "C0000000", "6C03"}, {base + "C0000003", "0102039000"}}}
+			got, err := Settle(raw).Transmit(context.Background(), hx(envelope))
+			if want := hx("0102036310"); err != nil || !bytes.Equal(got, want) {
+				t.Errorf("%s: %X, %v, want %X", envelope, got, err, want)
+			}
+			raw.check(t)
+		}
 	}
 }
 

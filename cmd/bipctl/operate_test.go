@@ -156,7 +156,12 @@ func TestOperate(t *testing.T) {
 	got := make(chan string, 20)
 	packet := cat.ResponsePacket{TAR: [3]byte{0xB0, 0, 0x10}, Status: 0, Data: []byte{1, 0x90, 0}}.Append(nil)
 	o := startOperated(t, "[control]\nsocket = \"SOCKET\"\nallow_apdu = true\n"+pollOften+"display_text = true\n[sms]\nspool = \""+spool+"\"\n",
-		softuicc.Config{SMSPPAnswer: packet, Applets: []softuicc.Applet{services(got)}})
+		softuicc.Config{SMSPPAnswer: packet, Applets: []softuicc.Applet{services(got)}, Warning: func(capdu []byte) uint16 {
+			if bytes.Contains(capdu, []byte{0xCA, 0xFE}) {
+				return 0x6310
+			}
+			return 0
+		}})
 	o.shows([]string{"Services", "    1  Balance", "    2  Top", "--help-request"}, "menu", "--card", "card0")
 	watched := o.watch()
 	expect := func(envelope string, args ...string) {
@@ -184,6 +189,10 @@ func TestOperate(t *testing.T) {
 	out, err := o.ask("sms-pp", "--udh", "027000", "--data", "0102")
 	if err != nil || !hasAll(out, []string{"9000", "TAR       B00010", "PoR OK", "data      019000"}) {
 		t.Errorf("sms-pp: %v\n%s", err, out)
+	}
+	out, err = o.ask("sms-pp", "--udh", "027000", "--data", "CAFE")
+	if err != nil || !hasAll(out, []string{"6310", "TAR       B00010", "PoR OK", "data      019000"}) {
+		t.Errorf("sms-pp with a warning: %v\n%s", err, out)
 	}
 	if out, err = o.ask("apdu", "00 A4 00 04", "02 3F 00"); err != nil || !strings.Contains(out, "response  62") {
 		t.Errorf("apdu: %v\n%s", err, out)

@@ -16,12 +16,13 @@ var session = []string{
 	"00A40004023F00",                                                     // SELECT MF: FCP
 	"00A4000C022F05",                                                     // no data
 	"00B0000000", "00B0000002", "00B0000003", "00B0010001", "00B000FF01", // READ BINARY
+	"00A40004022F05",                                                         // 6283
 	"00A40004022F00", "00B2010430", "00B2010400", "00B2020430", "00B2030430", // READ RECORD
 	"00A4040410A0000000871002FFFFFFFF8903020000", "00A404040BA0000000871002FFFFFFFF00", // SELECT USIM
 	"80F2000C00", "80F2000000", "80F2000C", "80F20001", // STATUS
 	"00D6000001FF", "00A4000C", "0070000001", // refused
 	"8010000020" + hex.EncodeToString(bytes.Repeat([]byte{0xFF}, 32)), // TERMINAL PROFILE
-	"80C20000FF" + hex.EncodeToString(longEnvelope),
+	"80C20000FF" + hex.EncodeToString(longEnvelope),                   // its response data waits behind 6310
 }
 
 // longEnvelope is an SMS-PP download of 255 octets, so that the command is as long as one can be.
@@ -33,7 +34,21 @@ var longEnvelope = func() []byte {
 // SessionConfig is that of a card for PlaySession. It waits for its applet for as long as it takes, so that its answers are
 // the same on a busy machine.
 func SessionConfig() softuicc.Config {
-	return softuicc.Config{Applets: []softuicc.Applet{sessionApplet}, ThinkTime: time.Minute}
+	return softuicc.Config{
+		Applets: []softuicc.Applet{sessionApplet}, ThinkTime: time.Minute,
+		SMSPPAnswer: bytes.Repeat([]byte{0xA5}, 200), Warning: sessionWarning,
+	}
+}
+
+// sessionWarning gives warnings in place of 61xx to an envelope and to one SELECT.
+func sessionWarning(capdu []byte) uint16 {
+	switch {
+	case capdu[1] == 0xC2:
+		return 0x6310
+	case capdu[1] == 0xA4 && bytes.HasPrefix(capdu[5:], []byte{0x2F, 0x05}):
+		return 0x6283
+	}
+	return 0
 }
 
 // sessionApplet gives PlaySession commands of many lengths to fetch, so that answers fill packets exactly and
