@@ -22,8 +22,7 @@ import (
 
 func main() {
 	if err := command().Execute(); err != nil {
-		fmt.Fprintln(os.Stderr, "apd:", err)
-		os.Exit(1)
+		daemon.Fail("apd", err)
 	}
 }
 
@@ -52,7 +51,10 @@ serial lines, and makes the connections that bipd asks for on behalf of a UICC.`
 			}
 			ctx, cancel := daemon.Context()
 			defer cancel()
-			return run(ctx, c, profiles, daemon.Logger(os.Stderr, c.Log))
+			log, flush := daemon.NewLog(os.Stderr, c.Log)
+			defer flush()
+			slog.SetDefault(log) // for what packages log by themselves
+			return run(ctx, c, profiles, log)
 		},
 	}
 	cmd.Flags().StringVarP(&file, "config", "c", "/etc/apd/apd.toml", "configuration file")

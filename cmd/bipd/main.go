@@ -22,8 +22,7 @@ import (
 
 func main() {
 	if err := command().Execute(); err != nil {
-		fmt.Fprintln(os.Stderr, "bipd:", err)
-		os.Exit(1)
+		daemon.Fail("bipd", err)
 	}
 }
 
@@ -48,7 +47,10 @@ serial line to apd, whose stack makes the connection (method 2).`,
 			}
 			ctx, cancel := daemon.Context()
 			defer cancel()
-			return run(ctx, c, daemon.Logger(os.Stderr, c.Log))
+			log, flush := daemon.NewLog(os.Stderr, c.Log)
+			defer flush()
+			slog.SetDefault(log) // for what packages log by themselves
+			return run(ctx, c, log)
 		},
 	}
 	cmd.Flags().StringVarP(&file, "config", "c", "/etc/bipd/bipd.toml", "configuration file")

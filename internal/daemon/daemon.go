@@ -5,29 +5,36 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
-	"log/slog"
+	"os"
 	"os/signal"
 	"sync"
 	"syscall"
-
-	"bipd/internal/config"
+	"time"
 )
 
-// Logger makes the log that the configuration asks for.
-func Logger(w io.Writer, c config.Log) *slog.Logger {
-	var level slog.Level
-	_ = level.UnmarshalText([]byte(c.Level)) // checked at load
-	opts := &slog.HandlerOptions{Level: level}
-	if c.Format == "json" {
-		return slog.New(slog.NewJSONHandler(w, opts))
-	}
-	return slog.New(slog.NewTextHandler(w, opts))
+// Context ends with SIGINT or SIGTERM; a second one has its default action, which ends the process at once, whatever the
+// end of the first still waits for. SIGPIPE is ignored, for a daemon outlives the reader of its log.
+func Context() (context.Context, context.CancelFunc) {
+	// Not signal.Ignore, which the programs that a daemon starts would inherit.
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
+	ctx, cancel := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	context.AfterFunc(ctx, cancel)
+	return ctx, cancel
 }
 
-// Context ends with SIGINT or SIGTERM.
-func Context() (context.Context, context.CancelFunc) {
-	return signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+// Fail says on standard error why the daemon ends, and ends it with exit status 1. It waits for a reader of standard
+// error that takes nothing for a second at most.
+func Fail(name string, err error) {
+	said := make(chan struct{})
+	go func() {
+		defer close(said)
+		fmt.Fprintf(os.Stderr, "%s: %v\n", name, err)
+	}()
+	select {
+	case <-said:
+	case <-time.After(flushTime):
+	}
+	os.Exit(1)
 }
 
 // Task is one part of a daemon. Run returns when ctx ends; whatever it returns before ends the daemon.

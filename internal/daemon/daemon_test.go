@@ -1,13 +1,10 @@
 package daemon
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"strings"
 	"testing"
-
-	"bipd/internal/config"
 )
 
 func wait(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }
@@ -30,20 +27,5 @@ func TestRunTasks(t *testing.T) {
 	}
 	if err := RunTasks(ctx, running, closing); !errors.Is(err, late) {
 		t.Errorf("an error while ending: %v", err)
-	}
-}
-
-func TestLogger(t *testing.T) {
-	var b bytes.Buffer
-	log := Logger(&b, config.Log{Level: "warn", Format: "json"})
-	log.Info("hidden")
-	log.Warn("shown", "n", 1)
-	if got := b.String(); strings.Contains(got, "hidden") || !strings.Contains(got, `"msg":"shown","n":1`) {
-		t.Errorf("log %q", got)
-	}
-	b.Reset()
-	Logger(&b, config.Log{Level: "debug", Format: "text"}).Debug("shown")
-	if got := b.String(); !strings.Contains(got, "level=DEBUG msg=shown") {
-		t.Errorf("log %q", got)
 	}
 }
