@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
-	"os"
 	"strings"
 
 	"bipd/ptylink"
@@ -119,20 +118,4 @@ func (p *Profile) complete() error {
 // interfaceName follows the kernel's dev_valid_name; "" stands for no interface.
 func interfaceName(s string) bool {
 	return len(s) < 16 && s != "." && s != ".." && !strings.ContainsAny(s, "/: \t\n\v\f\r\x00\"\\")
-}
-
-// CheckFileMode returns an error unless the file at path, which holds credentials, is a regular file that nobody but
-// its owner may read or write. The error says which mode it has and what to do.
-func CheckFileMode(path string) error {
-	info, err := os.Stat(path)
-	if err != nil {
-		return fmt.Errorf("ap: credentials: %w", err)
-	}
-	if !info.Mode().IsRegular() {
-		return fmt.Errorf("ap: credentials: %s is not a regular file", path)
-	}
-	if mode := info.Mode().Perm(); mode&0o077 != 0 {
-		return fmt.Errorf("ap: credentials: %s has mode %#o, so that others than its owner have access: chmod 600 %s", path, mode, path)
-	}
-	return nil
 }

@@ -3,10 +3,7 @@ package ap
 import (
 	"fmt"
 	"net/netip"
-	"os"
-	"path/filepath"
 	"strings"
-	"syscall"
 	"testing"
 )
 
@@ -93,34 +90,5 @@ func TestPasswordIsNotPrinted(t *testing.T) {
 		if strings.Contains(s, "s3cret") {
 			t.Errorf("printed: %s", s)
 		}
-	}
-}
-
-func TestCheckFileMode(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "profiles.toml")
-	if err := CheckFileMode(path); err == nil || !strings.Contains(err.Error(), path) {
-		t.Errorf("missing file: %v", err)
-	}
-	if err := os.WriteFile(path, nil, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	for mode, ok := range map[os.FileMode]bool{0o600: true, 0o400: true, 0o640: false, 0o604: false, 0o620: false, 0o601: false, 0o777: false} {
-		if err := os.Chmod(path, mode); err != nil {
-			t.Fatal(err)
-		}
-		err := CheckFileMode(path)
-		if ok != (err == nil) {
-			t.Errorf("mode %#o: %v", mode, err)
-		}
-		if err != nil && (!strings.Contains(err.Error(), fmt.Sprintf("%#o", mode)) || !strings.Contains(err.Error(), "chmod 600 "+path)) {
-			t.Errorf("mode %#o: error %q does not say the mode and what to do", mode, err)
-		}
-	}
-	fifo := filepath.Join(t.TempDir(), "fifo")
-	if err := syscall.Mkfifo(fifo, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if err := CheckFileMode(fifo); err == nil || !strings.Contains(err.Error(), "regular") {
-		t.Errorf("fifo: %v", err)
 	}
 }

@@ -131,13 +131,19 @@ func groupID(name string) (int, error) {
 	return strconv.Atoi(g.Gid)
 }
 
-// relink makes link point at target, replacing another link there in one step.
+// relink makes link point at target, replacing another link there in one step. A link that is no line's, since it points
+// outside the directory of terminals, is left alone.
 func relink(target, link string) error {
 	switch fi, err := os.Lstat(link); {
-	case err == nil && fi.Mode()&fs.ModeSymlink == 0:
-		return fmt.Errorf("%s is there and is no symbolic link", link)
-	case err != nil && !errors.Is(err, fs.ErrNotExist):
+	case errors.Is(err, fs.ErrNotExist):
+	case err != nil:
 		return err
+	case fi.Mode()&fs.ModeSymlink == 0:
+		return fmt.Errorf("%s is there and is no symbolic link", link)
+	default:
+		if old, err := os.Readlink(link); err != nil || filepath.Dir(old) != filepath.Dir(target) {
+			return errors.Join(err, fmt.Errorf("%s is there and links to no pseudo terminal: %s", link, old))
+		}
 	}
 	tmp := filepath.Join(filepath.Dir(link), fmt.Sprintf(".%s.%d", filepath.Base(link), os.Getpid())) // no line's name, see Lines
 	if err := os.Remove(tmp); err != nil && !errors.Is(err, fs.ErrNotExist) {

@@ -75,13 +75,17 @@ func TestPTYRefuses(t *testing.T) {
 	if err := os.WriteFile(file, []byte("data"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	for _, cfg := range []PTYConfig{{Link: file}, {Link: filepath.Join(file, "x")}, {Group: "no such group"}} {
+	other := file + ".link"
+	if err := os.Symlink(file, other); err != nil {
+		t.Fatal(err)
+	}
+	for _, cfg := range []PTYConfig{{Link: file}, {Link: filepath.Join(file, "x")}, {Link: other}, {Group: "no such group"}} {
 		if p, err := OpenPTY(cfg); err == nil {
 			p.Close()
 			t.Errorf("%+v", cfg)
 		}
 	}
-	if b, err := os.ReadFile(file); err != nil || string(b) != "data" {
+	if b, err := os.ReadFile(other); err != nil || string(b) != "data" {
 		t.Error(err)
 	}
 }

@@ -86,13 +86,14 @@ func (c *Apd) check() error {
 	return errors.Join(errs...)
 }
 
-// LoadProfiles reads and checks the network profiles. The file holds credentials: one that others may read is refused.
+// LoadProfiles reads and checks the network profiles. The file holds credentials: see readSecret for who may have access to it.
 func LoadProfiles(file string) (*ap.Profiles, error) {
-	if err := ap.CheckFileMode(file); err != nil {
+	text, err := readSecret(file)
+	if err != nil {
 		return nil, err
 	}
 	var f profilesFile
-	if err := decodeFile(file, &f); err != nil {
+	if err := decode(file, text, &f); err != nil {
 		return nil, err
 	}
 	p, err := ap.NewProfiles(f.Profiles)

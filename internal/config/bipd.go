@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io/fs"
 	"net/netip"
-	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -300,19 +299,6 @@ func (l *Line) FileMode() (fs.FileMode, error) {
 		return 0, fmt.Errorf("line.mode: %q is no octal file mode", l.Mode)
 	}
 	return fs.FileMode(m), nil
-}
-
-// ReadSecretFile reads a file that holds one secret, without the line's end. Others than its owner may not be able to read it.
-func ReadSecretFile(file string) (string, error) {
-	st, err := os.Stat(file)
-	if err != nil {
-		return "", err
-	}
-	if st.Mode().Perm()&0o077 != 0 {
-		return "", fmt.Errorf("%s has mode %04o, so others may read it: chmod 600 %s", file, st.Mode().Perm(), file)
-	}
-	b, err := os.ReadFile(file)
-	return strings.TrimRight(string(b), "\r\n"), err
 }
 
 var bearerNames = map[string]cat.BearerType{

@@ -93,7 +93,7 @@ func TestBipdFaults(t *testing.T) {
 		"speed":              {card + "[card.line]\npath = \"/x\"\nspeed = 777\n", "line.speed: 777"},
 		"RTS without speed":  {card + "[card.line]\npath = \"/x\"\nrtscts = true\n", "line.rtscts: "},
 		"payload check":      {card + "[card.line]\npath = \"/x\"\npayload_check = \"yes\"\n", `line.payload_check: "yes" is none`},
-		"PIN for all to see": {card + "pin_file = \"" + open + "\"\n", "has mode 0644, so others may read it: chmod 600"},
+		"PIN for all to see": {card + "pin_file = \"" + open + "\"\n", "has mode 0644, so that others than its owner have access: chmod 600"},
 		"no PIN":             {card + "pin_file = \"" + letters + "\"\n", "does not hold 4 to 8 digits"},
 		"IMEI":               {"[terminal]\nimei = \"12\"\n" + card, `terminal.imei: "12" has not 15 digits`},
 		"location":           {"[terminal]\nlocation = \"00f1\"\n" + card, "terminal.location"},

@@ -21,11 +21,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"net"
 	"net/http"
-	"os"
-	"syscall"
 	"time"
 
 	"bipd/trace"
@@ -87,44 +84,6 @@ func Serve(ctx context.Context, path string, gid int, src Source, stream *trace.
 		return fmt.Errorf("control socket: %w", err)
 	}
 	return nil
-}
-
-// listen makes the socket, in place of one that a dead daemon left; one that a living daemon serves is kept.
-func listen(ctx context.Context, path string, gid int) (net.Listener, error) {
-	if c, err := net.Dial("unix", path); err == nil {
-		c.Close()
-		return nil, fmt.Errorf("control socket %s: another daemon serves it", path)
-	}
-	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, err
-	}
-	// A socket file gets the mode that its socket had before: nobody else can ask between its making and a chmod.
-	private := net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) (err error) {
-		if cerr := c.Control(func(fd uintptr) { err = syscall.Fchmod(int(fd), 0o600) }); cerr != nil {
-			return cerr
-		}
-		return err
-	}}
-	l, err := private.Listen(ctx, "unix", path)
-	if err != nil {
-		return nil, err
-	}
-	if err := admit(path, gid); err != nil {
-		l.Close()
-		return nil, err
-	}
-	return l, nil
-}
-
-// admit gives the socket to the group as well, unless gid is 0.
-func admit(path string, gid int) error {
-	if gid == 0 {
-		return nil
-	}
-	if err := os.Lchown(path, -1, gid); err != nil {
-		return err
-	}
-	return os.Chmod(path, 0o660)
 }
 
 func writeJSON(w http.ResponseWriter, v any) {

@@ -136,6 +136,43 @@ func TestSocket(t *testing.T) {
 	}
 }
 
+// A file that is no socket is left alone, and so is a link to one.
+func TestSocketIsAnotherFile(t *testing.T) {
+	dir := t.TempDir()
+	file, link := filepath.Join(dir, "bipd.toml"), filepath.Join(dir, "link")
+	if err := errors.Join(os.WriteFile(file, []byte("keep"), 0o600), os.Symlink(file, link), os.Mkdir(filepath.Join(dir, "d"), 0o700)); err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range []string{file, link, filepath.Join(dir, "d")} {
+		err := Serve(within(t), path, 0, source{}, &trace.Stream{})
+		if err == nil || !strings.Contains(err.Error(), "no socket") {
+			t.Errorf("%s: %v", path, err)
+		}
+		if _, err := os.Lstat(path); err != nil {
+			t.Errorf("%s: %v", path, err)
+		}
+	}
+	if b, err := os.ReadFile(link); string(b) != "keep" {
+		t.Errorf("the file has %q, %v", b, err)
+	}
+}
+
+// What has taken the socket's place is not removed by the end of the daemon.
+func TestSocketReplaced(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "s")
+	l, err := listen(within(t), path, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(os.Rename(path, path+".old"), os.WriteFile(path, nil, 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	l.Close()
+	if _, err := os.Stat(path); err != nil {
+		t.Errorf("the other file: %v", err)
+	}
+}
+
 // The socket is the user's alone from its first moment, whatever the umask; only a group that is named may ask as well.
 func TestSocketMode(t *testing.T) {
 	defer syscall.Umask(syscall.Umask(0)) // not parallel
