@@ -25,6 +25,7 @@ const (
 	CauseTransport         // the transport is not offered
 	CausePortInUse         // the local port is taken
 	CauseBearer            // the bearer is not built
+	CauseTooMany           // more than the card, or the line, may have made in this time
 )
 
 func (c Cause) String() string {
@@ -47,6 +48,8 @@ func (c Cause) String() string {
 		return "port in use"
 	case CauseBearer:
 		return "bearer not offered"
+	case CauseTooMany:
+		return "too many in this time"
 	}
 	return "no specific cause"
 }
@@ -99,6 +102,8 @@ func (c Cause) result() cat.Result {
 		return bipError(cat.BIPPortUnavailable)
 	case CauseBearer:
 		return cat.Result{General: cat.ResultBeyondCapabilities}
+	case CauseTooMany:
+		return cat.Result{General: cat.ResultTerminalUnable, Info: []byte{cat.InfoNoSpecificCause}}
 	}
 	return bipError(cat.BIPNoSpecificCause)
 }

@@ -59,6 +59,7 @@ type channel struct {
 	lost     bool // in state opening: connects again
 	state    state
 	settled  chan struct{} // closed when the state opening ends
+	failed   bool          // the on-demand link could not be made
 	readData bool          // the card read data since it was last told of some
 	upDue    bool          // the card is to be told that the link stands
 	downDue  bool          // the card is to be told that the link is gone

@@ -26,10 +26,16 @@ func (g *Gateway) send(cmd cat.Command, c *channel, data []byte) cat.Answer {
 		return c.answerSend(cmd, bipError(cat.BIPChannelClosed), nil)
 	case len(data) > c.tx.free():
 		return c.answerSend(cmd, bipError(cat.BIPBufferUnavailable), nil)
+	case c.state == onDemand && c.failed:
+		if err := g.mayConnect(); err != nil {
+			return c.answerSend(cmd, CauseOf(err).result(), nil)
+		}
+		c.failed = false
+		return g.send(cmd, c, data)
 	case c.state == onDemand:
 		return g.connect(c, func(err error) cat.Answer {
 			if err != nil {
-				c.state, c.settled = onDemand, make(chan struct{})
+				c.state, c.settled, c.failed = onDemand, make(chan struct{}), true
 				return c.answerSend(cmd, CauseOf(err).result(), nil)
 			}
 			c.upDue = true

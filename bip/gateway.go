@@ -27,6 +27,7 @@ type Config struct {
 	ConnectTimeout time.Duration // 0 = 30 s
 	SendTimeout    time.Duration // how long SEND DATA waits for the far end to take what was sent before; 0 = 10 s
 	FinishTime     time.Duration // how long a closed channel still sends and waits for the far end to close; 0 = 2 s
+	MayConnect     func() bool   // asked before each connection that the card wants; nil: it always may
 	Log            *slog.Logger
 	Trace          *trace.Stream // may be nil
 }

@@ -27,6 +27,9 @@ func (g *Gateway) openChannel(cmd cat.Command, o *cat.OpenChannel) cat.Answer {
 	}
 	req, err := g.request(cmd, o, id, granted)
 	if err == nil {
+		err = g.mayConnect()
+	}
+	if err == nil {
 		var b Bearer
 		if b, err = g.cfg.Router.Route(req); err == nil {
 			return g.open(cmd, o, g.newChannel(req, b))

@@ -26,6 +26,18 @@ type errand struct {
 	ctx  context.Context
 	send func(ctx context.Context) (reply, bool, error) // false: the card is busy, try again later
 	done chan reply                                     // has room for one
+	// passed counts the proactive commands that went before it.
+	passed int
+}
+
+// maxPassed is how many commands of a chain go before an errand. Then the errand comes between two of them, though the card has
+// announced the next: the terminal may send other commands before FETCH, which recorded modems do; the card announces its command
+// again, and says 9300 where it cannot take an envelope (ETSI TS 102 221 clause 14.6).
+const maxPassed = 3
+
+// errandOverdue reports whether the operator has waited for long enough.
+func (s *Session) errandOverdue() bool {
+	return len(s.errands) > 0 && s.errands[0].passed >= maxPassed
 }
 
 type reply struct {
@@ -36,7 +48,8 @@ type reply struct {
 
 // SendEnvelope sends an envelope and returns the card's status word and response data. It may be called from any goroutine, and
 // returns when the card has answered, ctx has ended, or the session. The envelope waits until no proactive command is
-// outstanding, and is sent again while the card says 9300 (busy). An event that the card has not subscribed to is not
+// outstanding, and for the end of the chain of commands, but for no more than three of them; it is sent again while the card says
+// 9300 (busy). An event that the card has not subscribed to is not
 // sent: ErrNotSubscribed.
 func (s *Session) SendEnvelope(ctx context.Context, e Envelope) (uicc.StatusWord, []byte, error) {
 	data := e.Append(nil)
@@ -95,7 +108,7 @@ func (s *Session) Transmit(ctx context.Context, capdu []byte) ([]byte, error) {
 
 // run queues an errand and waits for its end.
 func (s *Session) run(ctx context.Context, send func(context.Context) (reply, bool, error)) (uicc.StatusWord, []byte, error) {
-	e := &errand{ctx, send, make(chan reply, 1)}
+	e := &errand{ctx: ctx, send: send, done: make(chan reply, 1)}
 	if !s.Post(func() { s.errands = append(s.errands, e) }) {
 		return 0, nil, ErrEnded
 	}

@@ -21,9 +21,15 @@ var (
 //   - 09: the response first; then all that the card has set up is forgotten, channels are dropped, and the card is initialised
 //     as at the start, without a reset.
 //   - 07, 08, of roaming, and unknown ones: beyond the terminal's capabilities.
+//
+// Where Config.MayReset says no, 04, 05, 06 and 09 are answered 20 00: it may be worth to try again later (clause 8.12).
 func (s *Session) refresh(ctx context.Context, cmd Command) error {
 	var err error
 	result := OK
+	if beginsAnew(cmd.Details.Qualifier) && s.cfg.MayReset != nil && !s.cfg.MayReset() {
+		s.log.Warn("REFRESH refused: too many in this time", "mode", cmd.Details.Qualifier)
+		return s.conclude(ctx, cmd, Answer{Response: Respond(cmd, tooMany)})
+	}
 	switch cmd.Details.Qualifier {
 	case RefreshUICCReset:
 		return s.terminate(ctx)
@@ -45,6 +51,15 @@ func (s *Session) refresh(ctx context.Context, cmd Command) error {
 	}
 	s.waiting = 0 // of a card that announces a command while one is outstanding: it says so again
 	return s.conclude(ctx, cmd, Answer{Response: Respond(cmd, result)})
+}
+
+// beginsAnew tells the modes that reset the card, or have it or its application initialised again.
+func beginsAnew(mode byte) bool {
+	switch mode {
+	case RefreshUICCReset, RefreshApplication, RefreshSession, RefreshEUICCProfile:
+		return true
+	}
+	return false
 }
 
 // renewApplication ends the application and starts it again.

@@ -53,6 +53,9 @@ type Result struct {
 // OK is the result of a command performed successfully.
 var OK = Result{General: ResultOK}
 
+// tooMany refuses what the card may have again later (clause 8.12: results 2x are worth another try, 3x are not).
+var tooMany = Result{ResultTerminalUnable, []byte{InfoNoSpecificCause}}
+
 // NeedsInfo reports whether the result is wrong without an octet of additional information (clause 8.12).
 func (g GeneralResult) NeedsInfo() bool {
 	switch g {

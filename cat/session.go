@@ -20,8 +20,10 @@ type Config struct {
 	// clause 14.5.2 lets the terminal choose).
 	PollInterval time.Duration
 	AllowAPDU    bool // Session.Transmit may send what the operator likes
-	Log          *slog.Logger
-	Trace        *trace.Stream // may be nil
+	// MayReset is asked before each REFRESH that has the card, or its application, begin anew; nil: it always may.
+	MayReset func() bool
+	Log      *slog.Logger
+	Trace    *trace.Stream // may be nil
 }
 
 const defaultPollInterval = 30 * time.Second
@@ -214,6 +216,11 @@ func (s *Session) step(ctx context.Context) (bool, error) {
 	now := time.Now()
 	switch {
 	case s.outstanding == nil && s.waiting > 0:
+		if s.errandOverdue() && !now.Before(s.busyUntil) {
+			if did, err := s.runErrand(ctx); did || err != nil {
+				return true, err
+			}
+		}
 		return true, s.fetch(ctx)
 	case s.outstanding == nil && s.fetched:
 		s.fetched = false
@@ -277,6 +284,9 @@ func (s *Session) await(ctx context.Context, timer *time.Timer) error {
 func (s *Session) fetch(ctx context.Context) error {
 	n := s.waiting
 	s.waiting, s.fetched = 0, true
+	for _, e := range s.errands {
+		e.passed++
+	}
 	data, sw, err := s.transmit(ctx, s.toolkitClass(), insFetch, 0, 0, nil, n)
 	if err != nil {
 		return err

@@ -2,6 +2,7 @@ package cat
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 )
 
@@ -11,6 +12,9 @@ type ShortMessage struct {
 	Address Address // of the service centre; the zero Address = the terminal's own
 	TPDU    []byte  // SMS-SUBMIT or SMS-COMMAND (3GPP TS 23.040), packed where the card asked for that
 }
+
+// ErrTooMany is the error of a send that would hand the message over at another time: the card hears 20 00, not "no service".
+var ErrTooMany = errors.New("cat: too many short messages in this time")
 
 // ShortMessages answers SEND SHORT MESSAGE by handing the message over to somebody who can send it, and lets short messages be
 // handed to the card.
@@ -62,6 +66,11 @@ func (m *ShortMessages) Handle(_ context.Context, c Command) Answer {
 		return func() Answer {
 			if err != nil {
 				m.log.Warn("card's short message was not sent", "error", err)
+			}
+			if errors.Is(err, ErrTooMany) {
+				return Answer{Response: Respond(c, tooMany)}
+			}
+			if err != nil {
 				return Answer{Response: noService}
 			}
 			m.log.Info("card's short message was handed over", "octets", len(msg.TPDU))

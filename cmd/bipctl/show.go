@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 	"sync"
 	"text/tabwriter"
 	"time"
@@ -40,13 +41,30 @@ func cardsCommand() *cobra.Command {
 			return nil
 		}
 		w := tabwriter.NewWriter(os.Stdout, 0, 4, 2, ' ', 0)
-		fmt.Fprintln(w, "CARD\tSTATE\tREADER\tLINE\tATR\tLAST ERROR")
+		fmt.Fprintln(w, "CARD\tSTATE\tREADER\tLINE\tATR\tOVER LIMIT\tLAST ERROR")
 		for _, c := range cards {
-			fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\n", c.Name, c.State, c.Reader, c.Line, c.ATR, c.Error)
+			fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", c.Name, c.State, c.Reader, c.Line, c.ATR, overText(c.Over), c.Error)
 		}
 		return w.Flush()
 	}
 	return cmd
+}
+
+// overText says what was beyond the limits.
+func overText(o control.Over) string {
+	var list []string
+	for _, v := range []struct {
+		n    int64
+		what string
+	}{{o.OpenChannel, "OPEN CHANNEL"}, {o.ShortMessages, "short messages"}, {o.Resets, "resets"}, {o.LogLines, "log lines"}} {
+		if v.n > 0 {
+			list = append(list, fmt.Sprint(v.n, " ", v.what))
+		}
+	}
+	if list == nil {
+		return "-"
+	}
+	return strings.Join(list, ", ")
 }
 
 func channelsCommand() *cobra.Command {

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"bipd/internal/control"
 	"bipd/softuicc"
 	"bipd/trace"
 )
@@ -115,5 +116,17 @@ func TestShowWithoutDaemon(t *testing.T) {
 		cmd := bipctl(t.Context(), t, t.TempDir(), what, "--socket", "/nonexistent/bipd.sock")
 		cmd.Stderr = &stderr
 		failed(t, cmd.Run(), "", stderr.String(), "/nonexistent/bipd.sock", "is the daemon running?")
+	}
+}
+
+func TestOverText(t *testing.T) {
+	for want, over := range map[string]control.Over{
+		"-":                              {},
+		"3 resets":                       {Resets: 3},
+		"12 OPEN CHANNEL, 140 log lines": {OpenChannel: 12, LogLines: 140},
+	} {
+		if got := overText(over); got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
 	}
 }

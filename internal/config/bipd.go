@@ -24,6 +24,7 @@ type Bipd struct {
 	Log      Log         `toml:"log"`
 	Control  CardControl `toml:"control"`
 	Terminal Terminal    `toml:"terminal"`
+	Limits   Limits      `toml:"limits"`
 	SMS      SMS         `toml:"sms"`
 	Cards    []Card      `toml:"card"`
 	Routes   []Route     `toml:"route"`
@@ -123,6 +124,7 @@ func DefaultBipd() *Bipd {
 	return &Bipd{
 		Log:     Log{"info", "text"},
 		Control: CardControl{Control: Control{Socket: "/run/bipd/bipd.sock"}},
+		Limits:  defaultLimits,
 		SMS:     SMS{HookTimeout: Duration(sms.DefaultHookTimeout)},
 		Terminal: Terminal{
 			IMEI: "001010123456788", Language: "en", PollInterval: Duration(30 * time.Second), BufferLimit: 16384,
@@ -144,7 +146,7 @@ func LoadBipd(file string) (*Bipd, error) {
 }
 
 func (c *Bipd) check() error {
-	errs := []error{c.Log.check(), c.Control.check(), c.Terminal.check(), c.SMS.check()}
+	errs := []error{c.Log.check(), c.Control.check(), c.Terminal.check(), c.Limits.check(), c.SMS.check()}
 	if len(c.Cards) == 0 {
 		c.Cards = []Card{{Name: "*", Reader: "ccid:*"}}
 	}

@@ -43,7 +43,7 @@ func TestExamples(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if least.Terminal != b.Terminal || least.Log != b.Log || least.Control != b.Control {
+	if least.Terminal != b.Terminal || least.Log != b.Log || least.Control != b.Control || least.Limits != b.Limits {
 		t.Errorf("the example does not show the defaults: %+v, %+v", b.Terminal, least.Terminal)
 	}
 	a, err := LoadApd("../../examples/apd.toml")
@@ -72,6 +72,7 @@ func TestBipdFaults(t *testing.T) {
 		"unknown key":        {"[terminal]\nimie = \"1\"\n" + card, ":2: terminal.imie: unknown key"},
 		"unknown in card":    {card + "colour = 1\n", ":4: card.colour: unknown key"},
 		"wrong type":         {"[terminal]\nbuffer_limit = \"big\"\n" + card, ":2: terminal.buffer_limit: "},
+		"negative limit":     {"[limits]\nresets = -1\n" + card, "limits.resets: -1 is negative"},
 		"no TOML":            {"[terminal\n", ":1: "},
 		"bad duration":       {"[terminal]\npoll_interval = \"soon\"\n" + card, "poll_interval"},
 		"negative duration":  {"[terminal]\npoll_interval = \"-1s\"\n" + card, "-1s is negative"},

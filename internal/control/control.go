@@ -36,6 +36,15 @@ type Card struct {
 	Error  string `json:"error,omitempty"` // why the last session ended
 	ATR    string `json:"atr,omitempty"`   // hex
 	Line   string `json:"line"`            // "none", "down", "AT", "multiplexed"
+	Over   Over   `json:"over"`            // what was refused, or left out, because it was beyond the limits
+}
+
+// Over counts what was beyond [limits] since the card, or the line, is served.
+type Over struct {
+	OpenChannel   int64 `json:"open_channel,omitempty"`
+	ShortMessages int64 `json:"short_messages,omitempty"`
+	Resets        int64 `json:"resets,omitempty"`
+	LogLines      int64 `json:"log_lines,omitempty"`
 }
 
 // Channel is one open BIP channel.

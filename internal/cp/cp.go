@@ -48,6 +48,8 @@ type Config struct {
 	// 0 = not at all.
 	LineWait time.Duration
 
+	Limits Limits
+
 	Log   *slog.Logger
 	Trace *trace.Stream
 }
@@ -56,6 +58,7 @@ type Config struct {
 type CP struct {
 	cfg    Config
 	log    *slog.Logger
+	quota  *quota
 	link   *ptylink.Link
 	lineUp chan struct{} // closed once the line has come up
 
@@ -76,9 +79,13 @@ func New(cfg Config) *CP {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	c := &CP{cfg: cfg, log: cfg.Log.With("card", cfg.Name), state: "absent", lineUp: make(chan struct{})}
+	c := &CP{cfg: cfg, log: cfg.Log.With("card", cfg.Name), quota: newQuota(cfg), state: "absent", lineUp: make(chan struct{})}
 	if cfg.Line != nil {
 		line, told, state := *cfg.Line, cfg.Line.Unsolicited, cfg.Line.State
+		line.Log = c.quota.lineLog
+		if line.Mux.Log != nil {
+			line.Mux.Log = c.quota.lineLog
+		}
 		line.Unsolicited = func(code string) {
 			c.logUnsolicited(code)
 			if told != nil {
@@ -106,11 +113,12 @@ func (c *CP) logUnsolicited(code string) {
 	if err != nil {
 		return
 	}
+	log := c.quota.lineLog.With("card", c.cfg.Name)
 	switch v := what.(type) {
 	case ptylink.WebStat:
-		c.log.Info("the AP says that a connection has ended", "channel", v.Channel, "state", v.State, "cause", v.Cause)
+		log.Info("the AP says that a connection has ended", "channel", v.Channel, "state", v.State, "cause", v.Cause)
 	case ptylink.NetStat:
-		c.log.Info("the AP's network has changed", "up", v.Up, "access", v.Access, "interface", v.Interface)
+		log.Info("the AP's network has changed", "up", v.Up, "access", v.Access, "interface", v.Interface)
 	}
 }
 
@@ -293,11 +301,13 @@ func (c *CP) runSession(ctx context.Context) error {
 	}
 	defer card.Close()
 	session := cat.NewSession(uicc.Settle(card, c.tap), cat.Config{
-		Name: c.cfg.Name, PIN: c.cfg.PIN, PollInterval: c.cfg.PollInterval, AllowAPDU: c.cfg.AllowAPDU, Log: c.cfg.Log, Trace: c.cfg.Trace,
+		Name: c.cfg.Name, PIN: c.cfg.PIN, PollInterval: c.cfg.PollInterval, AllowAPDU: c.cfg.AllowAPDU,
+		MayReset: c.quota.resets.Allow, Log: c.quota.cardLog, Trace: c.cfg.Trace,
 	})
 	gateway := bip.New(session, bip.Config{
 		Card: c.cfg.Name, Router: c.routes(), Listen: c.cfg.ListenOn.IsValid(), BufferLimit: c.cfg.BufferLimit,
-		ConnectTimeout: c.cfg.ConnectTimeout, SendTimeout: c.cfg.SendTimeout, Log: c.cfg.Log, Trace: c.cfg.Trace,
+		ConnectTimeout: c.cfg.ConnectTimeout, SendTimeout: c.cfg.SendTimeout,
+		MayConnect: c.quota.connections.Allow, Log: c.quota.cardLog, Trace: c.cfg.Trace,
 	})
 	gateway.Register(session)
 	c.setServing(card.ATR(), session, gateway, c.register(session))

@@ -20,7 +20,7 @@ func (c *CP) register(session *cat.Session) *cat.UserInterface {
 		location = c.cfg.LocalInfo.Location
 	}
 	cat.NewLocationService(session, location)
-	cat.NewShortMessages(session, c.cfg.SendSMS)
+	cat.NewShortMessages(session, c.quota.sender(c.cfg.SendSMS))
 	return cat.NewUserInterface(session, c.cfg.ShowTexts)
 }
 

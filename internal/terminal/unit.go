@@ -32,6 +32,10 @@ func (t *Terminal) newUnit(card config.Card, reader uicc.Reader) (*cp.CP, error)
 		PollInterval: time.Duration(c.Terminal.PollInterval), BufferLimit: c.Terminal.BufferLimit,
 		ConnectTimeout: time.Duration(c.Terminal.ConnectTimeout), SendTimeout: time.Duration(c.Terminal.SendTimeout),
 		ShowTexts: c.Terminal.DisplayText, AllowAPDU: c.Control.AllowAPDU, SendSMS: smsSender(c.SMS),
+		Limits: cp.Limits{
+			OpenChannel: c.Limits.OpenChannel, OpenBurst: c.Limits.OpenChannelBurst, ShortMessages: c.Limits.ShortMessages,
+			Resets: c.Limits.Resets, LogLines: c.Limits.LogLines,
+		},
 		Rules: rules, Interface: c.Kernel.Interface, ListenOn: listenOn, DNS: c.Kernel.DNS, Policy: policy, Log: log, Trace: t.cfg.Trace,
 	}
 	if card.Line != nil {

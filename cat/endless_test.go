@@ -1,0 +1,98 @@
+package cat
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"bipd/uicc"
+)
+
+// endless makes a card go on with commands for ever, once it has begun: it takes a tenth of a second for each.
+func endless(card *testCard) {
+	next := command(1, 0, &MoreTime{})
+	before := card.hook
+	card.queue = [][]byte{next}
+	card.hook = func(nth int, c uicc.Command) ([]byte, error, bool) {
+		switch c.INS {
+		case insFetch:
+			time.Sleep(100 * time.Millisecond)
+		case insTerminalResponse:
+			card.queue = append(card.queue, next)
+		}
+		if before != nil {
+			return before(nth, c)
+		}
+		return nil, nil, false
+	}
+}
+
+// TestEndlessChain has the operator's wishes done though the card's chain of commands never ends: between two commands, after no
+// more than three.
+func TestEndlessChain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		card := newTestCard(t)
+		endless(card)
+		b := runSession(t, card, Config{AllowAPDU: true})
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		for range 5 {
+			before := len(card.responses)
+			sw, _, err := b.s.SendEnvelope(ctx, testSMS)
+			if n := len(card.responses) - before; err != nil || sw != 0x9100+uicc.StatusWord(len(card.queue[0])) || n > maxPassed+1 {
+				t.Fatalf("%v, %v, after %d commands", sw, err, n)
+			}
+			rapdu, err := b.s.Transmit(ctx, []byte{0x00, 0xA4, 0x00, 0x04, 0x02, 0x3F, 0x00})
+			if err != nil || !bytes.Equal(rapdu, []byte{0x62, 0x00, 0x90, 0x00}) {
+				t.Fatalf("%X, %v", rapdu, err)
+			}
+		}
+		if n := len(card.responses); n > 10*(maxPassed+1)+1 {
+			t.Errorf("%d commands went before ten wishes", n)
+		}
+		b.stop()
+	})
+}
+
+// TestEndlessChainBusy has a card that says 9300 to envelopes while it goes on with its commands: the chain is not held up, and
+// the operator's time limit ends the wish.
+func TestEndlessChainBusy(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		card := newTestCard(t)
+		card.hook = func(_ int, c uicc.Command) ([]byte, error, bool) {
+			return sw(0x9300), nil, c.INS == insEnvelope
+		}
+		endless(card)
+		b := runSession(t, card, Config{})
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		before := len(card.responses)
+		if _, _, err := b.s.SendEnvelope(ctx, testSMS); !errors.Is(err, context.DeadlineExceeded) {
+			t.Error(err)
+		}
+		if n := len(card.responses) - before; n < 590 {
+			t.Errorf("%d commands in a minute", n)
+		}
+		if n := card.count("80C2"); n < 5 || n > 30 {
+			t.Errorf("tried %d times", n)
+		}
+		b.stop()
+	})
+}
+
+// TestEndlessChainEnds has the session end while the card goes on.
+func TestEndlessChainEnds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		card := newTestCard(t)
+		endless(card)
+		b := runSession(t, card, Config{})
+		b.sleep(time.Second)
+		b.cancel(uicc.ErrRemoved)
+		if err := <-b.done; !errors.Is(err, uicc.ErrRemoved) && !errors.Is(err, context.Canceled) {
+			t.Error(err)
+		}
+	})
+}
