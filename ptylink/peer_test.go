@@ -40,6 +40,8 @@ func TestPersonOnTheLine(t *testing.T) {
 		}
 		for _, tt := range [][2]string{
 			{"at\r", "at\r\r\nOK\r\n"},
+			{"ATX\bI\r", "ATX\b \bI\r\r\nbipd AP\r\n\r\nOK\r\n"},
+			{"at+gmi\r", "at+gmi\r\r\nbipd AP\r\n\r\nOK\r\n"},
 			{"AT%GETNET=?\r", "AT%GETNET=?\r\r\n%GETNET: (1-7),(0-255)[,\"<network access name>\"]\r\n\r\nOK\r\n"},
 			{"AT+CMUX=?\r", "AT+CMUX=?\r\r\n+CMUX: " + cmuxUsage + "\r\n\r\nOK\r\n"},
 			{"ATE0;+CMEE=2\r", "ATE0;+CMEE=2\r\r\nOK\r\n"},

@@ -18,6 +18,9 @@ const (
 	startTime = 2 * time.Second
 )
 
+// apName is what ATI and AT+GMI answer.
+const apName = "bipd AP"
+
 // serveAT answers on the plain line. It returns *at.Switched with the multiplexer's configuration after AT+CMUX.
 func (p *Peer) serveAT(ctx context.Context, line io.ReadWriteCloser) (heard bool, cfg mux.Config, err error) {
 	// The CP may still have the multiplexer of an AP before this one.
@@ -29,7 +32,7 @@ func (p *Peer) serveAT(ctx context.Context, line io.ReadWriteCloser) (heard bool
 	}
 	tap := tracer(p.cfg.Tap)
 	var check, asked bool // for this command line, and for the next
-	s := at.NewServer(at.ServerConfig{Echo: true, Log: p.log, Trace: func(received bool, l string) {
+	s := at.NewServer(at.ServerConfig{Name: apName, Echo: true, Log: p.log, Trace: func(received bool, l string) {
 		if received {
 			heard = true
 			check, asked = asked, false
@@ -102,7 +105,7 @@ func (p *Peer) serveMux(ctx context.Context, line io.ReadWriteCloser, cfg mux.Co
 // serveDLC answers commands on the DLC that carries AT.
 func (p *Peer) serveDLC(ctx context.Context, d *mux.DLC) {
 	defer d.Close()
-	s := at.NewServer(at.ServerConfig{Log: p.log, Trace: tracer(p.cfg.Tap)})
+	s := at.NewServer(at.ServerConfig{Name: apName, Log: p.log, Trace: tracer(p.cfg.Tap)})
 	p.register(s)
 	defer p.setServer(s)()
 	err := s.Serve(ctx, d)

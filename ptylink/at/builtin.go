@@ -13,6 +13,10 @@ func (v *serving) run(ctx context.Context, c Command) ([]string, error) {
 		return nil, nil
 	case "E":
 		return nil, v.setEcho(c)
+	case "I":
+		return v.identify(c)
+	case "S3", "S4", "S5":
+		return v.parameter(c)
 	}
 	cmd, known := v.cmds[c.Name]
 	if !known {
@@ -27,6 +31,8 @@ func (v *serving) run(ctx context.Context, c Command) ([]string, error) {
 		return v.errorReports(c)
 	case c.Name == "+CLAC":
 		return v.list(c)
+	case c.Name == "+GMI":
+		return v.identify(c)
 	}
 	return cmd.handle(ctx, c)
 }
@@ -43,6 +49,37 @@ func (v *serving) setEcho(c Command) error {
 	v.echo = n == 1
 	return nil
 }
+
+// identify is I, I0 and +GMI, V.250 6.1.3 and 6.1.4: who answers, as text without a name in front.
+func (v *serving) identify(c Command) ([]string, error) {
+	switch {
+	case v.cfg.Name == "":
+		return nil, ErrNotSupported
+	case c.Form == Read, c.Form == Set && (c.Name != "I" || c.Args[0].Number != 0):
+		return nil, ErrParameters
+	}
+	return []string{v.cfg.Name}, nil
+}
+
+// parameter is S3, S4 and S5, V.250 6.2.1 to 6.2.3. The end of a line stays CR and LF; the editing character
+// is any that a command cannot hold.
+func (v *serving) parameter(c Command) ([]string, error) {
+	value := map[string]byte{"S3": carriageReturn, "S4": lineFeed, "S5": v.in.erase}[c.Name]
+	if c.Form == Read {
+		return []string{fmt.Sprintf("%03d", value)}, nil
+	}
+	n := c.Args[0].Number
+	if n > 127 || c.Name != "S5" && n != uint64(value) || c.Name == "S5" && (n == carriageReturn || isText(n)) {
+		return nil, ErrParameters
+	}
+	if c.Name == "S5" {
+		v.in.erase = byte(n)
+	}
+	return nil, nil
+}
+
+// isText reports whether a command may hold the octet.
+func isText(n uint64) bool { return n >= ' ' && n <= '~' }
 
 // errorReports is +CMEE, 27.007 9.1: 0 plain ERROR, 1 numbers, 2 texts.
 func (v *serving) errorReports(c Command) ([]string, error) {
@@ -67,7 +104,10 @@ func (v *serving) list(c Command) ([]string, error) {
 	if c.Form != Execute {
 		return nil, ErrNotAllowed
 	}
-	names := []string{"ATE"}
+	names := []string{"ATE", "ATS3", "ATS4", "ATS5"}
+	if v.cfg.Name != "" {
+		names = append(names, "ATI")
+	}
 	for name := range v.cmds {
 		names = append(names, "AT"+name)
 	}

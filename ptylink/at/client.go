@@ -15,8 +15,8 @@ import (
 
 // What a Client's methods report beside CMEError, ErrSyntax and the error of the context.
 var (
-	ErrFinal   = errors.New("at: the peer answered ERROR")
-	ErrTimeout = errors.New("at: no final result code in time") // wraps the context's error with it
+	ErrFinal   = errors.New("at: the peer answered with a failure") // ERROR, or a modem's NO CARRIER, +CMS ERROR, ...
+	ErrTimeout = errors.New("at: no final result code in time")     // wraps the context's error with it
 	ErrClosed  = errors.New("at: the line has ended")
 	ErrBabble  = errors.New("at: too many information lines")
 )
@@ -407,16 +407,26 @@ func (c *Client) information(line string) bool {
 	return true
 }
 
-// finalResult reads a final result code, V.250 5.7.1 and 27.007 9.2: err is nil for OK.
+// failures are the final result codes of a modem beside ERROR and +CME ERROR: those of V.250 5.7.1 that end a call, and those
+// of 27.005 and of makers that bear a number.
+var failures = []string{"NO CARRIER", "NO DIALTONE", "NO DIAL TONE", "BUSY", "NO ANSWER", "+CMS ERROR:", "+EXT ERROR:"}
+
+// finalResult reads a final result code, V.250 5.7.1 and 27.007 9.2, with blanks around it: err is nil for OK.
 func finalResult(line string) (final bool, err error) {
+	line = strings.Trim(line, " ")
 	switch {
 	case line == "OK":
 		return true, nil
 	case line == "ERROR":
-		return true, ErrFinal
+		return true, fmt.Errorf("%w: ERROR", ErrFinal)
 	}
 	if cme, ok := strings.CutPrefix(line, "+CME ERROR:"); ok {
 		return true, parseCME(cme)
+	}
+	for _, f := range failures {
+		if line == f || strings.HasSuffix(f, ":") && strings.HasPrefix(line, f) {
+			return true, fmt.Errorf("%w: %s", ErrFinal, line)
+		}
 	}
 	return false, nil
 }

@@ -1,6 +1,7 @@
 package at
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"errors"
@@ -78,6 +79,14 @@ func TestClientDo(t *testing.T) {
 			"AT%F=2":                "\r\n+CME ERROR: connection refused\r\n",
 			"AT%F=3":                "\r\n+CME ERROR: out of cheese\r\n",
 			"AT%F=4":                "\x00\xff%F: 1\r\n" + strings.Repeat("x", 5000) + "\r\nOK\n",
+			"AT%F=6":                "\r\nNO CARRIER\r\n",
+			"AT%F=7":                "\r\n+CMS ERROR: 302\r\n",
+			"AT%F=8":                "\r\n+EXT ERROR: 1\r\n",
+			"AT%F=9":                "%F:1\r\n OK \r\n",
+			"AT%F=10":               "BUSY\r",
+			"AT%F=11":               "NO ANSWER\r",
+			"AT%F=12":               "NO DIALTONE\r",
+			"AT%F=13":               "+CME ERROR:601\r",
 			"AT%F=5":                strings.Repeat("%F: 1\r\n", maxLines+1) + "OK\r\n",
 			"\x18":                  "",
 			"AT%P=\"\\0D\\22\\5C\"": "%P: \"a\"\r\nOK\r\n",
@@ -108,6 +117,14 @@ func TestClientDo(t *testing.T) {
 			{set("%F", Num(3)), nil, ErrUnknown},
 			{set("%F", Num(4)), nil, nil},
 			{set("%F", Num(5)), nil, ErrBabble},
+			{set("%F", Num(6)), nil, ErrFinal},
+			{set("%F", Num(7)), nil, ErrFinal},
+			{set("%F", Num(8)), nil, ErrFinal},
+			{set("%F", Num(9)), []string{"%F:1"}, nil},
+			{set("%F", Num(10)), nil, ErrFinal},
+			{set("%F", Num(11)), nil, ErrFinal},
+			{set("%F", Num(12)), nil, ErrFinal},
+			{set("%F", Num(13)), nil, ErrRefused},
 			{set("%P", Str("\r\"\\")), []string{`%P: "a"`}, nil},
 			{Command{Name: "lower"}, nil, ErrSyntax},
 		} {
@@ -162,6 +179,66 @@ func TestClientLateAnswer(t *testing.T) {
 		if lines := seen(); lines[len(lines)-1] != "AT%NEXT" || slices.Index(lines, "AT%NEXT") != len(lines)-1 {
 			t.Errorf("%q", lines)
 		}
+	})
+}
+
+// What is left of an answer that was too long is not taken for the next command's.
+func TestClientBabble(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		near, far := net.Pipe()
+		c := NewClient(near, ClientConfig{})
+		go func() {
+			r := bufio.NewReader(far)
+			_, _ = r.ReadString('\r')
+			_, _ = io.WriteString(far, strings.Repeat("%F: 1\r\n", maxLines+1))
+			time.Sleep(50 * time.Millisecond) // the next command is on its way
+			_, _ = io.WriteString(far, "%F: 2\r\nERROR\r\n")
+			for {
+				line, err := r.ReadString('\r')
+				if err != nil {
+					return
+				}
+				if line != "\x18\r" {
+					_, _ = io.WriteString(far, "\r\nOK\r\n")
+				}
+			}
+		}()
+		if _, err := c.Do(t.Context(), Command{Name: "%F"}); !errors.Is(err, ErrBabble) {
+			t.Error(err)
+		}
+		if lines, err := c.Do(t.Context(), Command{Name: "%F"}); err != nil || len(lines) > 0 {
+			t.Errorf("%q %v", lines, err)
+		}
+		near.Close()
+		far.Close()
+		<-c.Done()
+	})
+}
+
+// Late information lines are stale, however many they are: the next command gets its own answer.
+func TestClientManyLateLines(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		release := make(chan struct{})
+		near, _ := peer(t, func(line string) string {
+			switch line {
+			case "AT%SLOW":
+				<-release
+				return strings.Repeat("%SLOW: 1\r\n", 3*maxLines) + "OK\r\n"
+			case "\x18":
+				return ""
+			}
+			return "\r\nOK\r\n"
+		})
+		c := NewClient(near, ClientConfig{Unsolicited: func(l string) { t.Errorf("unsolicited: %q", l) }})
+		if _, err := c.Do(short(t, 20*time.Millisecond), Command{Name: "%SLOW"}); !errors.Is(err, ErrTimeout) {
+			t.Error(err)
+		}
+		close(release)
+		if lines, err := c.Do(short(t, patience), Command{Name: "%NEXT"}); err != nil || len(lines) > 0 {
+			t.Errorf("%q %v", lines, err)
+		}
+		near.Close()
+		<-c.Done()
 	})
 }
 

@@ -1,6 +1,7 @@
 // Package at speaks the AT command grammar of ITU-T V.250 with the extended syntax of 3GPP TS 27.007: a strict parser
 // and printer of command lines and result codes, the side that sends commands (Client) and the side that answers them
-// (Server). It knows no command but its own few (AT, E, +CMEE, +CLAC): the others are registered by whoever serves them.
+// (Server). It knows no command but its own few (AT, E, I, S3 to S5, +GMI, +CMEE, +CLAC): the others are registered by
+// whoever serves them.
 package at
 
 import (
@@ -81,7 +82,8 @@ func (a Arg) Format(f fmt.State, _ rune) {
 
 // Command is one command of a line.
 type Command struct {
-	Name string // upper case with its prefix: "%GETNET", "+CMUX"; a basic command "E"; "" for AT alone
+	// Name is in upper case with its prefix: "%GETNET", "+CMUX"; a basic command "E"; an S-parameter "S5"; "" for AT alone.
+	Name string
 	Form Form
 	Args []Arg // Set only; a basic command's number ("E0") is its only value
 }
@@ -96,7 +98,7 @@ func (c Command) String() string {
 	case Test:
 		b.WriteString("=?")
 	case Set:
-		if !c.basic() {
+		if !c.basic() || c.parameter() {
 			b.WriteByte('=')
 		}
 		for i, a := range c.Args {
@@ -112,10 +114,17 @@ func (c Command) String() string {
 // LogValue is String: the values of a command are never logged.
 func (c Command) LogValue() slog.Value { return slog.StringValue(c.String()) }
 
-// basic reports whether the name is one of the basic syntax, V.250 5.3.1: a letter, or & and a letter.
+// basic reports whether the name is one of the basic syntax, V.250 5.3: a letter, & and a letter, or an S-parameter.
 func (c Command) basic() bool {
 	n := strings.TrimPrefix(c.Name, "&")
-	return len(n) == 1 && isLetter(n[0])
+	return len(n) == 1 && isLetter(n[0]) || c.parameter()
+}
+
+// parameter reports whether the name is that of an S-parameter, V.250 5.3.2: S and a number without leading zeros.
+func (c Command) parameter() bool {
+	number, ok := strings.CutPrefix(c.Name, "S")
+	n, err := strconv.ParseUint(number, 10, 8)
+	return ok && err == nil && strconv.FormatUint(n, 10) == number
 }
 
 // extended reports whether the name is one of the extended syntax, V.250 5.4.1: + (standard) or % (manufacturer), a

@@ -8,13 +8,18 @@ import (
 
 // ParseLine parses a command line without its CR: AT, then commands. AT alone gives one Command with no name. Basic
 // commands follow each other directly or behind a semicolon, after an extended one the semicolon is required (V.250
-// 5.2.2, 5.4.5); a command with the prefix % must be the only one. Blanks are not part of the grammar.
+// 5.2.2, 5.4.5); a command with the prefix % must be the only one. Blanks outside strings have no meaning, but must not
+// stand within a number (V.250 5.2.2).
 func ParseLine(line string) ([]Command, error) {
 	if len(line) > MaxLine {
 		return nil, fmt.Errorf("%w: line longer than %d octets", ErrSyntax, MaxLine)
 	}
 	if !startsWithAT(line) {
 		return nil, fmt.Errorf("%w: line does not start with AT", ErrSyntax)
+	}
+	line, err := withoutBlanks(line)
+	if err != nil {
+		return nil, err
 	}
 	p := parser{s: line, i: 2}
 	if p.end() {
@@ -49,7 +54,32 @@ func checkJoined(cmds []Command) error {
 	return nil
 }
 
-// ParseResult parses an information line or an unsolicited result code of the form "<name>: <value>[,<value>...]".
+// withoutBlanks takes the blanks outside strings away. A blank between two digits is an error, since two numbers would
+// become one.
+func withoutBlanks(line string) (string, error) {
+	if strings.IndexByte(line, ' ') < 0 {
+		return line, nil
+	}
+	b := make([]byte, 0, len(line))
+	quoted, blank := false, false
+	for i := range len(line) {
+		o := line[i]
+		if o == ' ' && !quoted {
+			blank = true
+			continue
+		}
+		if blank && isDigit(o) && len(b) > 0 && isDigit(b[len(b)-1]) {
+			return "", fmt.Errorf("%w: blank within a number at octet %d", ErrSyntax, i)
+		}
+		blank = false
+		quoted = quoted != (o == '"') // a quotation mark within a string is written as an escape
+		b = append(b, o)
+	}
+	return string(b), nil
+}
+
+// ParseResult parses an information line or an unsolicited result code of the form "<name>: <value>[,<value>...]". Blanks
+// outside strings may be more or fewer, for modems differ.
 func ParseResult(line string) (name string, args []Arg, err error) {
 	if len(line) > MaxLine {
 		return "", nil, fmt.Errorf("%w: line longer than %d octets", ErrSyntax, MaxLine)
@@ -58,9 +88,13 @@ func ParseResult(line string) (name string, args []Arg, err error) {
 	if name == "" {
 		return "", nil, fmt.Errorf("%w: no name and colon at the start", ErrSyntax)
 	}
-	p := parser{s: line, i: len(name) + 1}
-	if !p.skip(' ') {
-		return "", nil, p.fail("no blank after the colon")
+	values, err := withoutBlanks(line[len(name)+1:])
+	if err != nil {
+		return "", nil, err
+	}
+	p := parser{s: values}
+	if p.end() {
+		return "", nil, p.fail("no value after the colon")
 	}
 	args, err = p.values()
 	if err == nil && !p.end() {
@@ -127,6 +161,29 @@ func (p *parser) basic() (Command, error) {
 	c := Command{Name: strings.ToUpper(p.s[start:p.i])}
 	if p.end() || !isDigit(p.s[p.i]) {
 		return c, nil
+	}
+	n, err := p.number()
+	if err != nil {
+		return Command{}, err
+	}
+	if c.Name == "S" {
+		return p.parameter(n.Number)
+	}
+	c.Form, c.Args = Set, []Arg{n}
+	return c, nil
+}
+
+// parameter parses what follows the number of an S-parameter: ? or = and a number, V.250 5.3.2.
+func (p *parser) parameter(number uint64) (Command, error) {
+	c := Command{Name: "S" + strconv.FormatUint(number, 10), Form: Read}
+	if !c.parameter() {
+		return Command{}, p.fail("no such S-parameter")
+	}
+	if p.skip('?') {
+		return c, nil
+	}
+	if !p.skip('=') || p.end() || !isDigit(p.s[p.i]) {
+		return Command{}, p.fail("S-parameter without ? or a value")
 	}
 	n, err := p.number()
 	if err != nil {
@@ -207,7 +264,7 @@ func (p *parser) number() (Arg, error) {
 	return Num(n), nil
 }
 
-// quoted parses a string constant, V.250 5.4.2.2: octets 20..7f but " and \, any octet as \ and two hexadecimal digits.
+// quoted parses a string constant, V.250 5.4.2.2: octets 20..7e but " and \, any octet as \ and two hexadecimal digits.
 func (p *parser) quoted() (Arg, error) {
 	p.i++
 	var b strings.Builder
@@ -227,7 +284,7 @@ func (p *parser) quoted() (Arg, error) {
 			}
 			b.WriteByte(byte(n))
 			p.i += 3
-		case o < 0x20 || o > 0x7f:
+		case o < 0x20 || o > 0x7e: // 7f edits the line
 			return Arg{}, p.fail("octet that needs an escape")
 		default:
 			b.WriteByte(o)

@@ -28,6 +28,10 @@ func TestParseLine(t *testing.T) {
 			{Name: "E"}, {Name: "&F", Form: Set, Args: []Arg{Num(0)}},
 			{Name: "+CMEE", Form: Set, Args: []Arg{Num(1)}}, {Name: "+CMEE", Form: Read}}},
 		{`AT+A=";";+B`, []Command{{Name: "+A", Form: Set, Args: []Arg{Str(";")}}, {Name: "+B"}}},
+		{`at + cmee = 1 ; + x = "a b", 2 ,  "c"`, []Command{{Name: "+CMEE", Form: Set, Args: []Arg{Num(1)}},
+			{Name: "+X", Form: Set, Args: []Arg{Str("a b"), Num(2), Str("c")}}}},
+		{"AT ", []Command{{}}},
+		{"ats005=8S3?;+X", []Command{{Name: "S5", Form: Set, Args: []Arg{Num(8)}}, {Name: "S3", Form: Read}, {Name: "+X"}}},
 		{"ATE0;+X", []Command{{Name: "E", Form: Set, Args: []Arg{Num(0)}}, {Name: "+X"}}},
 	} {
 		got, err := ParseLine(tt.line)
@@ -39,10 +43,11 @@ func TestParseLine(t *testing.T) {
 
 func TestParseLineRefuses(t *testing.T) {
 	for _, line := range []string{
-		"", "A", "A/", "XAT", "AT ", "AT%", "AT%1", "AT+", "AT+?", "AT%GETNET==?", "AT%GETNET?=?", "AT%GETNET??",
-		"AT%X=-1", "AT%X=+1", "AT%X= 1", "AT%X=1 ", "AT%X=18446744073709551616", "AT%X=0x1", "AT%X=1.5",
-		`AT%X="a`, `AT%X="\2"`, `AT%X="\`, `AT%X="\+1"`, `AT%X="\0_"`, `AT%X="a"b`, `AT%X=1"a"`, "AT%X=\"\xff\"", "AT%X=\"\x08\"",
-		"AT%X\x08", "AT\x00%X", "AT+X;", "AT;+X", "AT+X;;+Y", "AT+X+Y", "AT%X;+Y", "AT+Y;%X", "ATE0%X", "ATE?", "ATE=0", "AT&", "AT&1", "ATS3=13",
+		"", "A", "A/", "XAT", "AT%", "AT%1", "AT+", "AT+?", "AT%GETNET==?", "AT%GETNET?=?", "AT%GETNET??",
+		"AT%X=-1", "AT%X=+1", "AT%X=1 2", "ATE0 1", "AT%X=\"a\"1 2", "AT%X=18446744073709551616", "AT%X=0x1", "AT%X=1.5",
+		`AT%X="a`, `AT%X="\2"`, `AT%X="\`, `AT%X="\2`, `AT%X="\+1"`, `AT%X="\0_"`, `AT%X="a"b`, `AT%X=1"a"`, "AT%X=\"\xff\"", "AT%X=\"\x08\"",
+		"AT%X\x08", "AT\x00%X", "AT+X;", "AT;+X", "AT+X;;+Y", "AT+X+Y", "AT%X;+Y", "AT+Y;%X", "ATE0%X", "ATE?", "ATE=0", "AT&", "AT&1", "ATS3", "ATS3=", "ATS=1", "ATS256?", "AT&S3=13",
+		"AT%X=\"\x7f\"",
 		"AT%" + strings.Repeat("A", 17), "AT%X=" + strings.Repeat(",", MaxArgs), "AT%X=\"" + strings.Repeat("a", MaxLine) + "\"",
 	} {
 		if got, err := ParseLine(line); !errors.Is(err, ErrSyntax) || got != nil && !strings.Contains(line, "%") {
@@ -56,7 +61,13 @@ func TestParseResult(t *testing.T) {
 	if want := []Arg{Num(1), Str("IP"), Str(`a"b`), {}, Num(1500)}; err != nil || name != "%NETPAR" || !reflect.DeepEqual(args, want) {
 		t.Errorf("%s %v %v", name, args, err)
 	}
-	for _, line := range []string{"", "OK", "%X", "%X:", "%X:1", "X: 1", "%x: 1", "%X: a", "%X: 1;", "%X : 1", ": 1", `%X: "`} {
+	for _, line := range []string{"%X:1,\"a b\",2", "%X:  1, \"a b\" ,2 "} {
+		name, args, err := ParseResult(line)
+		if want := []Arg{Num(1), Str("a b"), Num(2)}; err != nil || name != "%X" || !reflect.DeepEqual(args, want) {
+			t.Errorf("%q: %s %v %v", line, name, args, err)
+		}
+	}
+	for _, line := range []string{"", "OK", "%X", "%X:", "%X: ", "%X: 1 2", "X: 1", "%x: 1", "%X: a", "%X: 1;", "%X : 1", ": 1", `%X: "`} {
 		if name, args, err := ParseResult(line); !errors.Is(err, ErrSyntax) {
 			t.Errorf("%q: %s %v %v", line, name, args, err)
 		}
@@ -137,9 +148,9 @@ func FuzzParseLine(f *testing.F) {
 	for _, s := range seeds(f) {
 		f.Add(strings.TrimRight(s, "\r"))
 	}
-	f.Add(`ATE0V1;&F+A="\41",,0009;+B=?;+C?`)
+	f.Add(`ATE0V1;&F S07=1 S3?+A="\41",,0009;+B=?;+C?`)
 	f.Add("AT" + strings.Repeat("E", MaxLine-2))
-	f.Add("AT%X=\"" + strings.Repeat("\x7f", 2000) + "\"")
+	f.Add("AT%X=\"" + strings.Repeat("~", 2000) + "\"")
 	f.Fuzz(func(t *testing.T, line string) {
 		cmds, err := ParseLine(line)
 		if err != nil {
@@ -163,13 +174,14 @@ func FuzzParseLine(f *testing.F) {
 func FuzzParseResult(f *testing.F) {
 	f.Add(`%NETPAR: 1,"IP","apn","","","wlan0","192.0.2.1","",1500`)
 	f.Add("%X: ,,")
+	f.Add("%X:1")
 	f.Fuzz(func(t *testing.T, line string) {
 		name, args, err := ParseResult(line)
-		if err != nil {
+		if err != nil || len(line) == MaxLine {
 			return
 		}
 		printed, err := PrintResult(name, args...)
-		if err != nil || len(printed) > len(line) {
+		if err != nil || len(printed) > len(line)+1 { // a blank behind the colon
 			t.Fatalf("%q: printed %q, %v", line, printed, err)
 		}
 		name2, args2, err := ParseResult(printed)

@@ -43,12 +43,12 @@ func PrintResult(name string, args ...Arg) (string, error) {
 	return bounded(b)
 }
 
-// Quote prints a string constant: the quotation mark, the backslash and all octets outside 20..7f as escapes.
+// Quote prints a string constant: the quotation mark, the backslash and all octets outside 20..7e as escapes.
 func Quote(s string) string {
 	var b strings.Builder
 	b.WriteByte('"')
 	for i := 0; i < len(s); i++ {
-		if o := s[i]; o < 0x20 || o > 0x7f || o == '"' || o == '\\' {
+		if o := s[i]; o < 0x20 || o > 0x7e || o == '"' || o == '\\' {
 			fmt.Fprintf(&b, "\\%02X", o)
 		} else {
 			b.WriteByte(o)
@@ -89,6 +89,9 @@ func (c Command) print(b []byte) ([]byte, error) {
 	}
 	if c.basic() {
 		b = append(b, c.Name...)
+		if c.parameter() {
+			return c.printParameter(b)
+		}
 		switch {
 		case c.Form == Execute:
 			return b, nil
@@ -98,6 +101,17 @@ func (c Command) print(b []byte) ([]byte, error) {
 		return nil, fmt.Errorf("%w: a basic command takes one number at most", ErrSyntax)
 	}
 	return nil, fmt.Errorf("%w: bad command name", ErrSyntax)
+}
+
+// printParameter appends what follows the name of an S-parameter.
+func (c Command) printParameter(b []byte) ([]byte, error) {
+	switch {
+	case c.Form == Read:
+		return append(b, '?'), nil
+	case c.Form == Set && len(c.Args) == 1 && c.Args[0].Kind == Number:
+		return strconv.AppendUint(append(b, '='), c.Args[0].Number, 10), nil
+	}
+	return nil, fmt.Errorf("%w: an S-parameter is read or set to one number", ErrSyntax)
 }
 
 func printValues(b []byte, args []Arg) ([]byte, error) {

@@ -33,13 +33,15 @@ const maxNotices = 64
 // ServerConfig is the set-up of a Server.
 type ServerConfig struct {
 	Echo  bool                             // echo at the start of a line, V.250 6.2.4; E0 and E1 change it
+	Name  string                           // what I and +GMI answer; "": they are unknown
 	Trace func(received bool, line string) // every line as it was received or sent, credentials included; may be nil
 	Log   *slog.Logger                     // nil: no log
 }
 
-// Server answers commands: AT alone, E0 and E1, +CMEE, +CLAC, the test form of each command with its usage, and what is
-// registered. An unknown command or a line that breaks the grammar gets ERROR. There is exactly one final result code for
-// each line that starts with AT and ends with CR, and one for a line that is too long; other lines get none.
+// Server answers commands: AT alone, E0 and E1, I and +GMI, the S-parameters S3 to S5, +CMEE, +CLAC, the test form of each
+// command with its usage, and what is registered. An unknown command or a line that breaks the grammar gets ERROR. There is
+// exactly one final result code for each line that starts with AT, once it is edited (V.250 5.2.2), and ends with CR, and one
+// for a line that is too long; other lines get none.
 type Server struct {
 	cfg  ServerConfig
 	cmds map[string]command
@@ -60,6 +62,9 @@ func NewServer(cfg ServerConfig) *Server {
 	}
 	s := &Server{cfg: cfg, cmds: make(map[string]command)}
 	s.cmds["+CMEE"] = command{usage: "(0-2)"}
+	if cfg.Name != "" {
+		s.cmds["+GMI"] = command{}
+	}
 	s.cmds["+CLAC"] = command{}
 	return s
 }
@@ -69,10 +74,11 @@ func NewServer(cfg ServerConfig) *Server {
 // usage the test form answers OK alone. The handler gets the other three forms. A bad name or one taken panics: it is a
 // mistake in the program.
 func (s *Server) Handle(name string, h HandlerFunc, usage string) {
-	if c := (Command{Name: name}); !c.extended() && !c.basic() {
+	c := Command{Name: name}
+	if !c.extended() && !c.basic() {
 		panic("at: bad command name " + name)
 	}
-	if _, taken := s.cmds[name]; taken || name == "E" {
+	if _, taken := s.cmds[name]; taken || name == "E" || name == "I" || c.parameter() {
 		panic("at: command registered twice: " + name)
 	}
 	s.cmds[name] = command{handle: h, usage: usage}
@@ -85,7 +91,7 @@ func (s *Server) Handle(name string, h HandlerFunc, usage string) {
 func (s *Server) Serve(ctx context.Context, rw io.ReadWriter) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	v := &serving{Server: s, rw: rw, in: lineBuffer{ends: "\r"}, echo: s.cfg.Echo, wake: make(chan struct{}, 1)}
+	v := &serving{Server: s, rw: rw, in: editor{erase: backspace}, echo: s.cfg.Echo, wake: make(chan struct{}, 1)}
 	s.mu.Lock()
 	busy := s.now != nil
 	if !busy {
@@ -151,7 +157,7 @@ func validLine(line string) bool { return line != "" && len(line) <= MaxLine && 
 type serving struct {
 	*Server
 	rw   io.ReadWriter
-	in   lineBuffer
+	in   editor
 	echo bool
 	cmee uint64 // 0: ERROR, 1: number, 2: text (27.007 9.1)
 
@@ -169,7 +175,7 @@ func (v *serving) read(ctx context.Context) error {
 		n, err := v.rw.Read(buf)
 		for p := buf[:n]; len(p) > 0; {
 			line, over, rest, complete := v.in.feed(p)
-			if werr := v.echoBack(p[:len(p)-len(rest)]); werr != nil {
+			if werr := v.echoBack(v.in.shown); werr != nil {
 				return werr
 			}
 			p = rest
@@ -190,18 +196,14 @@ func (v *serving) read(ctx context.Context) error {
 	}
 }
 
-// echoBack echoes octets as they came. What cannot be part of a command line is not echoed.
-func (v *serving) echoBack(p []byte) error {
-	if !v.echo || v.in.over {
-		return nil
-	}
-	out := slices.DeleteFunc(slices.Clone(p), func(b byte) bool { return (b < 0x20 || b > 0x7e) && b != '\r' })
-	if len(out) == 0 {
+// echoBack writes what the line of a person's terminal is to show.
+func (v *serving) echoBack(shown []byte) error {
+	if !v.echo || len(shown) == 0 {
 		return nil
 	}
 	v.tx.Lock()
 	defer v.tx.Unlock()
-	_, err := v.rw.Write(out)
+	_, err := v.rw.Write(shown)
 	return err
 }
 
@@ -209,6 +211,9 @@ func (v *serving) echoBack(p []byte) error {
 func (v *serving) transact(ctx context.Context, line string, over bool) error {
 	v.tx.Lock()
 	defer v.tx.Unlock()
+	if final, _ := finalResult(line); final {
+		v.echo = false // a result code of ours came back: an echo of it would go round for ever
+	}
 	if !over && !startsWithAT(line) && !strings.EqualFold(line, "A/") {
 		return nil
 	}

@@ -71,7 +71,15 @@ func TestServerAnswers(t *testing.T) {
 		{"AT+CMEE=2\rAT%FAIL=601\rAT%FAIL=999\r", ok + "\r\n+CME ERROR: connection refused\r\n\r\n+CME ERROR: 999\r\n"},
 		{"AT+CMEE=2;+CMEE?;+CMEE=3;+CMEE=0\r", "\r\n+CMEE: 2\r\n\r\n+CME ERROR: incorrect parameters\r\n"},
 		{"AT+CMEE=?\r", "\r\n+CMEE: (0-2)\r\n" + ok},
-		{"AT+CLAC\r", "\r\nAT%BAD\r\n\r\nAT%ECHO\r\n\r\nAT%FAIL\r\n\r\nAT+CLAC\r\n\r\nAT+CMEE\r\n\r\nAT+CMUX\r\n\r\nATE\r\n" + ok},
+		{"AT+CLAC\r", "\r\nAT%BAD\r\n\r\nAT%ECHO\r\n\r\nAT%FAIL\r\n\r\nAT+CLAC\r\n\r\nAT+CMEE\r\n\r\nAT+CMUX\r\n\r\nATE\r\n\r\nATS3\r\n\r\nATS4\r\n\r\nATS5\r\n" + ok},
+		{"ATI\rAT+GMI\rAT+GMI=?\r", "\r\n+CME ERROR: 4\r\n" + fail + fail},
+		{"AX\bT%ECHO= 5\x7f6 , \"a b\" \r", "\r\n%ECHO: 6,\"a b\"\r\n" + ok},
+		{"XY\b\b\b\x7fAT\r", ok},
+		{"  at e0 \r", ok},
+		{"AT%ECHO=1 2\r", fail},
+		{"ATS5?S3?;S4?\rATS5=3\rATX\x03\rATX\b\rATS5?\r",
+			"\r\n008\r\n\r\n013\r\n\r\n010\r\n" + ok + ok + ok + fail + "\r\n003\r\n" + ok},
+		{"ATS5=65\rATS5=13\rATS5=128\rATS3=10\rATS3=13S4=10\r", strings.Repeat("\r\n+CME ERROR: 50\r\n", 4) + ok},
 		{"AT%BAD\r", fail},
 		{"AT%NONE\r", fail},
 		{"ATZ\r", fail},
@@ -85,7 +93,10 @@ func TestServerAnswers(t *testing.T) {
 		{strings.Repeat("A", 4096) + "\rAT\r", fail + ok},
 		{strings.Repeat("A", 1<<20), ""},
 		{"AT%ECHO=1,\"" + strings.Repeat("x", MaxLine) + "\"\rAT\r", fail + ok},
-		{"ATE1\rAT\x01T\x18\rAT\r", ok + "ATT\r" + fail + "AT\r" + ok},
+		{"ATE1\rAT\x01T\x18\rAT\r", ok + "AT" + fail + "AT\r" + ok},
+		{"ATE1\rATX\b\b\bBT\b\bAT\r", ok + "ATX\b \b\b \b\b \bAT\r" + ok},
+		{"ATE1\r\xf9\x07\xef\x1bAT%ECHO=1\r\x41\xf9\r text \r", ok},
+		{"ATE1\rAT\rOK\rAT\r", ok + "AT\r" + ok + ok},
 		{"ATE1\rATE0\rAT\r", ok + "ATE0\r" + ok + ok},
 	} {
 		// +CMEE=1 at the start, as the client does.
@@ -103,6 +114,14 @@ func TestServerAnswers(t *testing.T) {
 func TestServerEchoFromTheStart(t *testing.T) {
 	out, _ := answers(t, ServerConfig{Echo: true}, strings.NewReader("AT\rATE0\rAT\r"))
 	if want := "AT\r\r\nOK\r\nATE0\r\r\nOK\r\n\r\nOK\r\n"; out != want {
+		t.Errorf("%q", out)
+	}
+}
+
+// Who asks is told who answers.
+func TestServerName(t *testing.T) {
+	out, _ := answers(t, ServerConfig{Name: "bipd AP"}, strings.NewReader("ATI\rat i0\rAT+GMI\rATI1\rAT+GMI?\r"))
+	if want := strings.Repeat("\r\nbipd AP\r\n\r\nOK\r\n", 3) + strings.Repeat("\r\nERROR\r\n", 2); out != want {
 		t.Errorf("%q", out)
 	}
 }
@@ -148,6 +167,23 @@ func TestServerSwitchLeavesTheLine(t *testing.T) {
 			t.Error(err)
 		}
 	})
+}
+
+// What was to be told between transactions is not written into the protocol that has the line now.
+func TestServerSwitchDropsNotices(t *testing.T) {
+	s := NewServer(ServerConfig{})
+	s.Handle("+CMUX", func(context.Context, Command) ([]string, error) {
+		s.Notify("%LATE: 1")
+		for wake := s.now.wake; len(wake) > 0; { // until the notifier waits for the end of the transaction
+			time.Sleep(time.Millisecond)
+		}
+		return nil, ErrSwitch
+	}, "")
+	rw := &script{Reader: strings.NewReader("AT+CMUX\r")}
+	var sw *Switched
+	if err := s.Serve(t.Context(), rw); !errors.As(err, &sw) || rw.String() != "\r\nOK\r\n" {
+		t.Errorf("%q %v", rw.String(), err)
+	}
 }
 
 func TestServerNotify(t *testing.T) {
@@ -278,6 +314,23 @@ func finals(s string) (n int) {
 	return n
 }
 
+// edited is a line as V.250 5.2.2 leaves it.
+func edited(line string) (_ string, over bool) {
+	s := ""
+	for _, b := range []byte(line) {
+		switch {
+		case (b == '\n' || b == ' ') && s == "":
+		case b == '\b' || b == 0x7f:
+			s = s[:max(len(s)-1, 0)]
+		default:
+			if s += string([]byte{b}); len(s) > MaxLine {
+				return s, true
+			}
+		}
+	}
+	return s, false
+}
+
 // FuzzServer asserts facts of the grammar on arbitrary input: one final result code for each line that has a right to
 // one, the same answers however the input is split, bounded memory, and an answer to the first good command afterwards.
 func FuzzServer(f *testing.F) {
@@ -296,10 +349,16 @@ func FuzzServer(f *testing.F) {
 				return r
 			}, in)
 		}
+		in = bytes.Map(func(r rune) rune { // S5 would change how lines are edited
+			if r == 's' || r == 'S' {
+				return 'x'
+			}
+			return r
+		}, in)
 		want := 0
 		for _, l := range strings.Split(string(in), "\r") {
-			l = strings.TrimLeft(l, "\n")
-			if startsWithAT(l) || len(l) > MaxLine || strings.EqualFold(l, "A/") {
+			l, over := edited(l)
+			if startsWithAT(l) || over || strings.EqualFold(l, "A/") {
 				want++
 			}
 		}
@@ -325,7 +384,7 @@ func FuzzLines(f *testing.F) {
 	f.Add([]byte("a\rb\r\nc\n"), 2)
 	f.Add(bytes.Repeat([]byte("x"), 5000), 1)
 	f.Fuzz(func(t *testing.T, in []byte, n int) {
-		b := lineBuffer{ends: "\r"}
+		b, e := lineBuffer{ends: "\r"}, editor{erase: backspace}
 		r := &stepReader{r: in, n: max(1, n%64)}
 		buf := make([]byte, 64)
 		for {
@@ -340,6 +399,13 @@ func FuzzLines(f *testing.F) {
 				}
 				if bytes.IndexByte(line, '\r') >= 0 {
 					t.Fatalf("%q", line)
+				}
+				p = rest
+			}
+			for p := buf[:k]; len(p) > 0; {
+				line, _, rest, _ := e.feed(p)
+				if len(line) > MaxLine || len(e.buf) > MaxLine || cap(e.buf) > 4*MaxLine || len(e.shown) > 6*len(p) || len(rest) >= len(p) {
+					t.Fatalf("line of %d, %d held, %d shown", len(line), cap(e.buf), len(e.shown))
 				}
 				p = rest
 			}
