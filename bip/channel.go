@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -137,14 +138,11 @@ func (c *channel) transmit() {
 		select {
 		case s := <-c.tx.slabs:
 			c.emit(c.steps.toServer, trace.CP, c.steps.peer, c.transport()+" data", len(s.data))
-			n, err := c.conn.Write(s.data)
-			if c.rx.datagram && errors.Is(err, syscall.ECONNREFUSED) { // of the datagram before: this one was not sent
-				n, err = c.conn.Write(s.data)
+			write := c.writeStream
+			if c.rx.datagram {
+				write = c.writeDatagram
 			}
-			c.tx.sent.Add(int64(n))
-			if err != nil && !c.rx.datagram {
-				c.tx.broken.Store(true)
-			}
+			err := write(s.data)
 			close(s.written)
 			if err != nil && c.ctx.Err() == nil {
 				c.g.log.Info("sending failed", "channel", c.id, "remote", c.req.Remote, "error", err)
@@ -153,6 +151,31 @@ func (c *channel) transmit() {
 			return
 		}
 	}
+}
+
+// writeSize is how many octets of a stream are written at a time. It is little enough for a slow line to show progress.
+const writeSize = 4096
+
+func (c *channel) writeStream(data []byte) error {
+	for piece := range slices.Chunk(data, writeSize) {
+		n, err := c.conn.Write(piece)
+		c.tx.wrote(n)
+		if err != nil {
+			c.tx.broken.Store(true)
+			return err
+		}
+	}
+	return nil
+}
+
+func (c *channel) writeDatagram(data []byte) error {
+	n, err := c.conn.Write(data)
+	if errors.Is(err, syscall.ECONNREFUSED) { // of the datagram before: this one was not sent
+		n, err = c.conn.Write(data)
+	}
+	c.tx.sent.Add(int64(n))
+	c.tx.unsent.Add(-int64(len(data))) // sent or lost
+	return err
 }
 
 // checkLink moves a channel whose far end is gone to dropped, once the card has read everything.
@@ -181,16 +204,12 @@ func (c *channel) checkLink() {
 		c.drop()
 		return
 	}
+	whole := c.tx.kept() == 0
 	c.markDropped()
-	c.g.running.Go(func() { // the far end may still take what was sent before
-		defer c.abort()
-		ctx, cancel := context.WithTimeout(c.ctx, c.g.cfg.FinishTime)
-		defer cancel()
-		_ = waitFor(ctx, c.tx.last.written)
-	})
+	c.g.running.Go(func() { c.finish(whole) }) // the far end may still take what was sent before
 }
 
-// drop ends the connection, if any, and has the card told.
+// drop tears the connection, if any, and has the card told.
 func (c *channel) drop() {
 	c.markDropped()
 	c.abort()
@@ -198,7 +217,7 @@ func (c *channel) drop() {
 
 func (c *channel) markDropped() { c.state, c.downDue, c.upDue = dropped, true, false }
 
-// abort ends the connection at once.
+// abort tears the connection: the far end gets a reset.
 func (c *channel) abort() {
 	c.cancel()
 	if c.listener != nil {
@@ -209,12 +228,14 @@ func (c *channel) abort() {
 	}
 }
 
-// hangUp gives the channel up after CLOSE CHANNEL: the far end gets all that was sent.
-func (c *channel) hangUp() {
+// hangUp gives the channel up. The far end gets all that was sent. What was only stored is discarded: by the card where it
+// closed the channel (clause 6.4.28), and else the far end must not take its stream for complete.
+func (c *channel) hangUp(closed bool) {
 	c.logClosed()
 	switch c.state {
 	case up:
-		c.g.running.Go(c.finish)
+		whole := closed || c.tx.kept() == 0
+		c.g.running.Go(func() { c.finish(whole) })
 	case dropped: // its connection is ending already
 	default:
 		c.abort()
@@ -223,28 +244,7 @@ func (c *channel) hangUp() {
 
 func (c *channel) logClosed() {
 	c.g.log.Info("channel closed", "channel", c.id, "remote", c.req.Remote, "received", c.received,
-		"sent", c.tx.sent.Load(), "unsent", len(c.tx.stored), "duration", time.Since(c.since).Round(time.Millisecond))
-}
-
-// finish has the last slab written, closes the own direction and waits for the far end to close.
-func (c *channel) finish() {
-	defer c.cancel()
-	ctx, cancel := context.WithTimeout(c.g.ctx, c.g.cfg.FinishTime)
-	defer cancel()
-	c.rx.abandon()
-	err := waitFor(ctx, c.tx.last.written)
-	if c.steps.farClose != "" {
-		c.emit(c.steps.farClose, trace.CP, trace.Server, c.transport()+" close", 0)
-	}
-	half, ok := c.conn.(interface{ CloseWrite() error })
-	if err == nil && ok && half.CloseWrite() == nil {
-		select {
-		case <-c.readerDone:
-			c.emit(c.steps.farClose, trace.Server, trace.CP, "closed by the server", 0)
-		case <-ctx.Done():
-		}
-	}
-	c.conn.Close()
+		"sent", c.tx.sent.Load(), "unsent", c.tx.kept(), "duration", time.Since(c.since).Round(time.Millisecond))
 }
 
 func (c *channel) transport() string { return strings.ToUpper(c.req.Network) }

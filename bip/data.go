@@ -51,7 +51,7 @@ func (g *Gateway) send(cmd cat.Command, c *channel, data []byte) cat.Answer {
 	}
 	c.tx.store(data)
 	s := c.tx.take()
-	return c.answerSend(cmd, cat.OK, func() { c.tx.slabs <- s })
+	return c.answerSend(cmd, cat.OK, func() { c.tx.hand(s) })
 }
 
 // linkGone reports whether nothing can be sent any more.
@@ -148,7 +148,7 @@ func (g *Gateway) closeChannel(cmd cat.Command) cat.Answer {
 			}
 			g.keep(c, cmd)
 			g.channels[c.id] = nil
-			c.hangUp()
+			c.hangUp(true)
 		},
 	}
 }

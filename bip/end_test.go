@@ -245,8 +245,9 @@ func TestStalledClose(t *testing.T) {
 					}
 				})
 				gate, conns := make(chan struct{}), make(chan *gated, 2)
+				open := sync.OnceFunc(func() { close(gate) })
 				if !stall {
-					close(gate)
+					open()
 				}
 				cfg := bip.Config{FinishTime: finish}
 				run(t, options{router: gatedBearer(gate, conns), config: cfg, applets: applets(func(a *app) {
@@ -265,6 +266,7 @@ func TestStalledClose(t *testing.T) {
 						a.fail("the connection has ended")
 					default:
 					}
+					open()
 				})})
 			})
 		}

@@ -238,7 +238,7 @@ func FuzzGateway(f *testing.F) {
 			return []netip.Addr{netip.MustParseAddr("192.0.2.53")}, nil
 		}}
 		before := runtime.NumGoroutine()
-		cfg := bip.Config{BufferLimit: 2000, ConnectTimeout: 5 * time.Millisecond, SendTimeout: 5 * time.Millisecond}
+		cfg := bip.Config{BufferLimit: 2000, ConnectTimeout: 5 * time.Millisecond, SendTimeout: 5 * time.Millisecond, FinishTime: 5 * time.Millisecond}
 		responses := 0
 		count := func(capdu, _ []byte, _ time.Time, _ time.Duration) {
 			if capdu[1] == 0x14 {

@@ -26,10 +26,12 @@ type Config struct {
 	BufferLimit    int           // octets, the most that is granted for each direction; 0 = 16384
 	ConnectTimeout time.Duration // 0 = 30 s
 	SendTimeout    time.Duration // how long SEND DATA waits for the far end to take what was sent before; 0 = 10 s
-	FinishTime     time.Duration // how long a closed channel still sends and waits for the far end to close; 0 = 2 s
-	MayConnect     func() bool   // asked before each connection that the card wants; nil: it always may
-	Log            *slog.Logger
-	Trace          *trace.Stream // may be nil
+	// FinishTime is how long the far end of a channel that was given up is waited for while it takes none of what the card
+	// has sent, and then to close; 0 = 30 s. Ten times that is the most in all.
+	FinishTime time.Duration
+	MayConnect func() bool // asked before each connection that the card wants; nil: it always may
+	Log        *slog.Logger
+	Trace      *trace.Stream // may be nil
 }
 
 // Gateway is the gateway of one card. Its Handle, NextEvent, ChainEnded and CardReset run on the card's goroutine, so the
@@ -47,6 +49,7 @@ type Gateway struct {
 
 	ctx     context.Context
 	cancel  context.CancelFunc
+	closing chan struct{} // closed by Close
 	running sync.WaitGroup
 }
 
@@ -65,9 +68,9 @@ func New(session Session, cfg Config) *Gateway {
 		cfg.SendTimeout = 10 * time.Second
 	}
 	if cfg.FinishTime <= 0 {
-		cfg.FinishTime = 2 * time.Second
+		cfg.FinishTime = 30 * time.Second
 	}
-	g := &Gateway{cfg: cfg, log: cfg.Log.With("card", cfg.Card), session: session}
+	g := &Gateway{cfg: cfg, log: cfg.Log.With("card", cfg.Card), session: session, closing: make(chan struct{})}
 	g.ctx, g.cancel = context.WithCancel(context.Background())
 	return g
 }
@@ -78,11 +81,13 @@ func (g *Gateway) Register(s *cat.Session) {
 	s.AddSource(g)
 }
 
-// Close ends every connection and waits until nothing of the gateway runs any more. Call it after the session has ended.
+// Close ends every connection and waits until nothing of the gateway runs any more: a far end that is slow to take what
+// the card has sent is waited for, as FinishTime says. Call it once, after the session has ended.
 func (g *Gateway) Close() {
 	g.CardReset()
-	g.cancel()
+	close(g.closing)
 	g.running.Wait()
+	g.cancel()
 }
 
 func (g *Gateway) wake() { g.session.Wake() }
@@ -123,12 +128,11 @@ func (g *Gateway) Handle(ctx context.Context, cmd cat.Command) cat.Answer {
 	return cat.Answer{Response: cat.Respond(cmd, cat.Result{General: cat.ResultBeyondCapabilities})}
 }
 
-// CardReset gives up all channels: the card knows of none any more.
+// CardReset gives up all channels: the card knows of none any more. What it has sent is still delivered.
 func (g *Gateway) CardReset() {
 	for id, c := range g.channels {
 		if c != nil {
-			c.logClosed()
-			c.abort()
+			c.hangUp(false)
 			if c.server != nil {
 				c.server.abort()
 			}

@@ -60,7 +60,7 @@ func (b *KernelBearer) Listen(ctx context.Context, r Request) (net.Listener, err
 // Prepare asks for the network parameters, unless the far end is on the terminal itself.
 func (b *KernelBearer) Prepare(ctx context.Context, r Request) Dialer {
 	if b.Network == nil || r.OnTerminal {
-		return DialerFunc(func(ctx context.Context) (net.Conn, error) { return b.dial(ctx, r) })
+		return DialerFunc(func(ctx context.Context) (net.Conn, error) { return b.connect(ctx, r) })
 	}
 	type reply struct {
 		Access
@@ -77,11 +77,20 @@ func (b *KernelBearer) Prepare(ctx context.Context, r Request) Dialer {
 			if a.err != nil {
 				return nil, a.err
 			}
-			return b.dial(ctx, r)
+			return b.connect(ctx, r)
 		case <-ctx.Done():
 			return nil, context.Cause(ctx)
 		}
 	})
+}
+
+// connect makes a connection that can end in order and by a reset.
+func (b *KernelBearer) connect(ctx context.Context, r Request) (net.Conn, error) {
+	conn, err := b.dial(ctx, r)
+	if err != nil {
+		return nil, err
+	}
+	return newKernelConn(conn, r.FinishTime)
 }
 
 func (b *KernelBearer) dial(ctx context.Context, r Request) (net.Conn, error) {

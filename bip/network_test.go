@@ -36,6 +36,11 @@ func tcpServerAt(t testing.TB, address string, serve func(*net.TCPConn)) netip.A
 	if err != nil {
 		t.Skipf("cannot listen on %s: %v", address, err)
 	}
+	return tcpServerOn(t, l, serve)
+}
+
+func tcpServerOn(t testing.TB, l net.Listener, serve func(*net.TCPConn)) netip.AddrPort {
+	t.Helper()
 	var running sync.WaitGroup
 	running.Go(func() {
 		for {

@@ -66,7 +66,7 @@ func (g *Gateway) freeChannel() int {
 
 // request turns the card's wish into what a bearer needs.
 func (g *Gateway) request(cmd cat.Command, o *cat.OpenChannel, id, granted int) (Request, error) {
-	r := Request{Card: g.cfg.Card, Channel: id, Buffer: granted, Login: o.Login, Password: o.Password}
+	r := Request{Card: g.cfg.Card, Channel: id, Buffer: granted, FinishTime: g.cfg.FinishTime, Login: o.Login, Password: o.Password}
 	if o.Bearer != nil {
 		r.Bearer = *o.Bearer
 		if !built(r.Bearer.Type) {

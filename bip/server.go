@@ -98,8 +98,7 @@ func (c *channel) listenAgain() {
 
 // clientGone is checkLink's end of a client's channel: the card is told that it listens again (clause 7.5.11).
 func (c *channel) clientGone() {
-	c.logClosed()
-	c.abort()
+	c.hangUp(false)
 	c.server.upDue = true
 	c.server.listenAgain()
 }
@@ -109,7 +108,7 @@ func (c *channel) closeServer(back bool) {
 	server := c
 	if c.server != nil {
 		server = c.server
-		c.hangUp()
+		c.hangUp(true)
 		if back {
 			server.listenAgain()
 			return

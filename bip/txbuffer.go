@@ -13,9 +13,11 @@ type txBuffer struct {
 	stored []byte    // waits for an immediate SEND DATA
 	spare  []byte    // memory of the slab before
 	slabs  chan slab // to the writer
-	last   slab      // the newest that was handed to the writer
+	last   slab      // the newest that was taken for the writer
+	taken  int       // octets of last while it is not handed over: the card has not taken the answer yet
 	sent   atomic.Int64
-	broken atomic.Bool // the connection takes no more
+	unsent atomic.Int64 // octets that the writer has and the connection has not taken
+	broken atomic.Bool  // the connection takes no more
 }
 
 // slab is data on its way to the far end.
@@ -48,8 +50,24 @@ func (t *txBuffer) busy() bool {
 // take empties the buffer into a slab for the writer, which must not be busy.
 func (t *txBuffer) take() slab {
 	s := slab{t.stored, make(chan struct{})}
-	t.stored, t.spare, t.last = t.spare[:0], t.stored, s
+	t.stored, t.spare, t.last, t.taken = t.spare[:0], t.stored, s, len(s.data)
 	return s
+}
+
+// hand gives the writer the slab that was taken.
+func (t *txBuffer) hand(s slab) {
+	t.taken = 0
+	t.unsent.Add(int64(len(s.data)))
+	t.slabs <- s
+}
+
+// kept is how many octets of the card the writer was not given.
+func (t *txBuffer) kept() int { return len(t.stored) + t.taken }
+
+// wrote notes that the connection has taken n octets of a slab.
+func (t *txBuffer) wrote(n int) {
+	t.sent.Add(int64(n))
+	t.unsent.Add(-int64(n))
 }
 
 // waitFor waits for an event, or for the context's end, which is then the error.

@@ -43,6 +43,7 @@ type Terminal struct {
 	BufferLimit    int      `toml:"buffer_limit"` // octets
 	ConnectTimeout Duration `toml:"connect_timeout"`
 	SendTimeout    Duration `toml:"send_timeout"`
+	FinishTime     Duration `toml:"finish_time"` // see bip.Config
 }
 
 // Card is one card: a CP of its own, with a reader and, for method 2 and %GETNET, a line to an AP. Where the reader is
@@ -128,7 +129,7 @@ func DefaultBipd() *Bipd {
 		SMS:     SMS{HookTimeout: Duration(sms.DefaultHookTimeout)},
 		Terminal: Terminal{
 			IMEI: "001010123456788", Language: "en", PollInterval: Duration(30 * time.Second), BufferLimit: 16384,
-			ConnectTimeout: Duration(30 * time.Second), SendTimeout: Duration(10 * time.Second),
+			ConnectTimeout: Duration(30 * time.Second), SendTimeout: Duration(10 * time.Second), FinishTime: Duration(30 * time.Second),
 		},
 	}
 }
@@ -207,8 +208,8 @@ func (t Terminal) check() error {
 	if t.BufferLimit < 1 || t.BufferLimit > 65535 {
 		errs = append(errs, fmt.Errorf("terminal.buffer_limit: %d is not 1 to 65535 octets", t.BufferLimit))
 	}
-	if t.ConnectTimeout == 0 || t.SendTimeout == 0 {
-		errs = append(errs, errors.New("terminal.connect_timeout and terminal.send_timeout: 0s would fail every connection"))
+	if t.ConnectTimeout == 0 || t.SendTimeout == 0 || t.FinishTime == 0 {
+		errs = append(errs, errors.New("terminal.connect_timeout, send_timeout and finish_time: 0s would fail every connection"))
 	}
 	return errors.Join(errs...)
 }

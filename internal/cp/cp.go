@@ -35,6 +35,7 @@ type Config struct {
 	BufferLimit    int // octets
 	ConnectTimeout time.Duration
 	SendTimeout    time.Duration
+	FinishTime     time.Duration // see bip.Config
 
 	Router    bip.Router // nil: the bearers of both methods, by Rules
 	Rules     []bip.Rule
@@ -60,7 +61,9 @@ type CP struct {
 	log    *slog.Logger
 	quota  *quota
 	link   *ptylink.Link
-	lineUp chan struct{} // closed once the line has come up
+	line   *lineBearer    // of all sessions: a channel's connection may outlive its session
+	lineUp chan struct{}  // closed once the line has come up
+	ending sync.WaitGroup // gateways of sessions that have ended
 
 	started time.Time // of Run
 
@@ -102,6 +105,7 @@ func New(cfg Config) *CP {
 			}
 		}
 		c.link = ptylink.NewLink(line)
+		c.line = newLineBearer(c.link, cfg.Trace, cfg.DNS)
 	}
 	return c
 }
@@ -125,22 +129,23 @@ func (c *CP) logUnsolicited(code string) {
 // Name is the card's.
 func (c *CP) Name() string { return c.cfg.Name }
 
-// Run serves the reader, and keeps the line up, until ctx ends or the reader is gone for good.
+// Run serves the reader, and keeps the line up, until ctx ends or the reader is gone for good. The line stays until the
+// connections of the last session have ended.
 func (c *CP) Run(ctx context.Context) error {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
 	c.started = time.Now()
+	line, endLine := context.WithCancel(context.WithoutCancel(ctx))
 	var wg sync.WaitGroup
-	defer wg.Wait()
 	if c.link != nil {
 		wg.Go(func() {
-			if err := c.link.Run(ctx); err != nil && ctx.Err() == nil {
+			if err := c.link.Run(line); err != nil && line.Err() == nil {
 				c.log.Error("line to the AP is given up", "error", err)
 			}
 		})
 	}
 	err := c.serveReader(ctx)
-	cancel()
+	c.ending.Wait()
+	endLine()
+	wg.Wait()
 	return err
 }
 
@@ -293,7 +298,8 @@ func pause(ctx context.Context, d time.Duration) bool {
 	}
 }
 
-// runSession activates the card and serves it until it ends.
+// runSession activates the card and serves it until it ends. What the card has sent by then is delivered beside the next
+// session.
 func (c *CP) runSession(ctx context.Context) error {
 	card, err := c.cfg.Reader.Connect(ctx)
 	if err != nil {
@@ -306,12 +312,12 @@ func (c *CP) runSession(ctx context.Context) error {
 	})
 	gateway := bip.New(session, bip.Config{
 		Card: c.cfg.Name, Router: c.routes(), Listen: c.cfg.ListenOn.IsValid(), BufferLimit: c.cfg.BufferLimit,
-		ConnectTimeout: c.cfg.ConnectTimeout, SendTimeout: c.cfg.SendTimeout,
+		ConnectTimeout: c.cfg.ConnectTimeout, SendTimeout: c.cfg.SendTimeout, FinishTime: c.cfg.FinishTime,
 		MayConnect: c.quota.connections.Allow, Log: c.quota.cardLog, Trace: c.cfg.Trace,
 	})
 	gateway.Register(session)
 	c.setServing(card.ATR(), session, gateway, c.register(session))
-	defer gateway.Close()
+	defer c.ending.Go(gateway.Close)
 	return session.Run(ctx)
 }
 
@@ -321,9 +327,8 @@ func (c *CP) routes() bip.Router {
 	}
 	kernel := &bip.KernelBearer{Interface: c.cfg.Interface, ListenOn: c.cfg.ListenOn, DNS: c.cfg.DNS, Policy: c.cfg.Policy.Check, Trace: c.cfg.Trace}
 	t := &bip.Table{Rules: c.cfg.Rules, Method1: kernel}
-	if c.link != nil {
-		line := newLineBearer(c.link, c.cfg.Trace, c.cfg.DNS)
-		t.Method2, kernel.Network = line, line.askNetwork
+	if c.line != nil {
+		t.Method2, kernel.Network = c.line, c.line.askNetwork
 	}
 	return t
 }
