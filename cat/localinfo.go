@@ -7,10 +7,10 @@ import (
 
 // LocalInfo answers PROVIDE LOCAL INFORMATION (clause 6.4.15) of a terminal without a radio: from configuration and the clock.
 type LocalInfo struct {
-	IMEI     string // 15 digits; empty = none is told
-	IMEISV   string // 16 digits; empty = none is told
-	Location []byte // location information (clause 8.19): MCC and MNC, LAC or TAC, cell identity; empty = no service
-	Language string // two letters (ISO 639); empty = none is told
+	IMEI     string          // 15 digits; empty = none is told
+	IMEISV   string          // 16 digits; empty = none is told
+	Location func() Location // nil = no service, ever
+	Language string          // two letters (ISO 639); empty = none is told
 	Now      func() time.Time
 }
 
@@ -30,10 +30,8 @@ func (l *LocalInfo) Handle(_ context.Context, c Command) Answer {
 
 func (l *LocalInfo) respond(c Command) Response {
 	switch q := c.Details.Qualifier; {
-	case q == LocalLocation && len(l.Location) > 0:
-		return Respond(c, OK, TLV{TagLocationInfo, true, l.Location})
 	case q == LocalLocation:
-		return Respond(c, Result{ResultTerminalUnable, []byte{InfoNoService}})
+		return l.location(c)
 	case q == LocalIMEI && l.IMEI != "":
 		return Respond(c, OK, TLV{TagIMEI, true, identity(l.IMEI)})
 	case q == LocalIMEISV && l.IMEISV != "":
@@ -44,6 +42,21 @@ func (l *LocalInfo) respond(c Command) Response {
 		return Respond(c, OK, TLV{TagLanguage, true, []byte(l.Language)})
 	}
 	return Respond(c, Result{General: ResultBeyondCapabilities})
+}
+
+// location tells where the terminal is: with the result limited service where that is all there is, and not at all without service.
+func (l *LocalInfo) location(c Command) Response {
+	where := Location{Status: LocationNoService}
+	if l.Location != nil {
+		where = l.Location()
+	}
+	switch where.Status {
+	case LocationNormal:
+		return Respond(c, OK, TLV{TagLocationInfo, true, where.Info})
+	case LocationLimited:
+		return Respond(c, Result{General: ResultLimitedService}, TLV{TagLocationInfo, true, where.Info})
+	}
+	return Respond(c, Result{ResultTerminalUnable, []byte{InfoNoService}})
 }
 
 // identity codes the digits of an IMEI (type 2) or IMEISV (type 3) as 3GPP TS 24.008 clause 10.5.1.4 has it: the first

@@ -10,7 +10,7 @@ import (
 // TestLocalInfo asks for each information, configured or not.
 func TestLocalInfo(t *testing.T) {
 	at := time.Date(2031, 12, 9, 23, 5, 47, 0, time.FixedZone("", -(3*3600+1800)))
-	full := &LocalInfo{IMEI: "490154203237518", IMEISV: "4901542032375101", Location: unhex(t, "62F220123400015678"), Language: "de", Now: func() time.Time { return at }}
+	full := &LocalInfo{IMEI: "490154203237518", IMEISV: "4901542032375101", Location: Location{LocationNormal, unhex(t, "62F220123400015678")}.Fixed(), Language: "de", Now: func() time.Time { return at }}
 	tests := []struct {
 		name      string
 		info      *LocalInfo
@@ -24,6 +24,9 @@ func TestLocalInfo(t *testing.T) {
 		{"date and time", full, LocalDateTime, ResultOK, "A60713219032507449"},
 		{"language", full, LocalLanguage, ResultOK, "AD026465"},
 		{"no location", &LocalInfo{}, LocalLocation, ResultTerminalUnable, ""},
+		{"no service", &LocalInfo{Location: Location{LocationNoService, unhex(t, "00F11000010001")}.Fixed()}, LocalLocation, ResultTerminalUnable, ""},
+		{"limited service", &LocalInfo{Location: Location{LocationLimited, unhex(t, "00F11000010001")}.Fixed()}, LocalLocation,
+			ResultLimitedService, "930700F11000010001"},
 		{"no IMEI", &LocalInfo{}, LocalIMEI, ResultBeyondCapabilities, ""},
 		{"no IMEISV", &LocalInfo{}, LocalIMEISV, ResultBeyondCapabilities, ""},
 		{"no language", &LocalInfo{}, LocalLanguage, ResultBeyondCapabilities, ""},

@@ -68,16 +68,21 @@ func TestRefreshProfile(t *testing.T) {
 // TestLocationService tells once after each reset, and only who asks.
 func TestLocationService(t *testing.T) {
 	for _, tt := range []struct {
-		name, info string
-		want       Envelope
+		name   string
+		status byte
+		info   string
+		want   Envelope
 	}{
-		{"normal service", "62F220123400015678", LocationStatusEvent(LocationNormal, []byte{0x62, 0xF2, 0x20, 0x12, 0x34, 0, 1, 0x56, 0x78})},
-		{"no service", "", LocationStatusEvent(LocationNoService, nil)},
+		{"normal service", LocationNormal, "62F220123400015678", LocationStatusEvent(LocationNormal, []byte{0x62, 0xF2, 0x20, 0x12, 0x34, 0, 1, 0x56, 0x78})},
+		{"limited service", LocationLimited, "00F11000010001", LocationStatusEvent(LocationLimited, nil)},
+		{"no service", LocationNoService, "", LocationStatusEvent(LocationNoService, nil)},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				card := newTestCard(t)
-				b := runSession(t, card, Config{}, func(s *Session) { NewLocationService(s, unhex(t, tt.info)) })
+				b := runSession(t, card, Config{}, func(s *Session) {
+					NewLocationService(s, Location{tt.status, unhex(t, tt.info)}.Fixed())
+				})
 				b.subscribe(EventDataAvailable)
 				if len(card.envelopes) != 0 {
 					t.Errorf("told without being asked: %v", card.envelopes)

@@ -13,6 +13,7 @@ const (
 	ResultPartialComprehension GeneralResult = 0x01
 	ResultMissingInformation   GeneralResult = 0x02
 	ResultIconNotShown         GeneralResult = 0x04 // performed, but the requested icon could not be shown
+	ResultLimitedService       GeneralResult = 0x06 // performed, limited service
 	ResultModified             GeneralResult = 0x07 // performed with modification
 	ResultTerminalUnable       GeneralResult = 0x20 // + info: terminal currently unable to process the command
 	ResultNetworkUnable        GeneralResult = 0x21 // + info: network currently unable to process the command
@@ -84,6 +85,8 @@ func (r Result) String() string {
 		name = "performed with missing information"
 	case ResultIconNotShown:
 		name = "performed without the icon"
+	case ResultLimitedService:
+		name = "performed, limited service"
 	case ResultModified:
 		name = "performed with modification"
 	case ResultTerminalUnable:

@@ -398,7 +398,7 @@ func buildLocalInformation(t *testing.T, cmd Command, d decoded) Response {
 	info := &LocalInfo{}
 	switch {
 	case d.LocationInfo != "":
-		info.Location = unhex(t, d.LocationInfo)
+		info.Location = Location{LocationNormal, unhex(t, d.LocationInfo)}.Fixed()
 	case d.IMEI != "":
 		info.IMEI = "123456789012345"
 	case d.IMEISV != "":

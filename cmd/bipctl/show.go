@@ -41,9 +41,9 @@ func cardsCommand() *cobra.Command {
 			return nil
 		}
 		w := tabwriter.NewWriter(os.Stdout, 0, 4, 2, ' ', 0)
-		fmt.Fprintln(w, "CARD\tSTATE\tREADER\tLINE\tATR\tOVER LIMIT\tLAST ERROR")
+		fmt.Fprintln(w, "CARD\tSTATE\tREADER\tLINE\tSERVICE\tATR\tOVER LIMIT\tLAST ERROR")
 		for _, c := range cards {
-			fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", c.Name, c.State, c.Reader, c.Line, c.ATR, overText(c.Over), c.Error)
+			fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", c.Name, c.State, c.Reader, c.Line, c.Service, c.ATR, overText(c.Over), c.Error)
 		}
 		return w.Flush()
 	}

@@ -59,7 +59,9 @@ func (t terminal) config(r *softuicc.Reader) cp.Config {
 	}
 	listenOn, _ := d.Kernel.ListenOn() // an address or none, as above
 	b := bearer{&bip.KernelBearer{ListenOn: listenOn}, t.fault}
+	where, fixed := d.Terminal.Where()
 	c := cp.Config{
+		Location: where, FixedLocation: fixed,
 		Name: "card", Reader: r, Router: &bip.Table{Method1: b, Method2: b}, ListenOn: listenOn,
 		LocalInfo: d.Terminal.LocalInfo(), ShowTexts: d.Terminal.DisplayText, BufferLimit: d.Terminal.BufferLimit,
 	}

@@ -34,11 +34,12 @@ type Bipd struct {
 
 // Terminal is what the cards hear of the terminal, and its limits.
 type Terminal struct {
-	IMEI           string   `toml:"imei"`         // 15 digits
-	IMEISV         string   `toml:"imeisv"`       // 16 digits
-	Location       string   `toml:"location"`     // hex: MCC and MNC, LAC or TAC, cell identity
-	Language       string   `toml:"language"`     // two letters
-	DisplayText    bool     `toml:"display_text"` // a text in log and trace counts as shown
+	IMEI           string   `toml:"imei"`            // 15 digits
+	IMEISV         string   `toml:"imeisv"`          // 16 digits
+	Location       string   `toml:"location"`        // hex: MCC and MNC, LAC or TAC, cell identity; empty = a test network
+	LocationStatus string   `toml:"location_status"` // auto, normal, limited or none
+	Language       string   `toml:"language"`        // two letters
+	DisplayText    bool     `toml:"display_text"`    // a text in log and trace counts as shown
 	PollInterval   Duration `toml:"poll_interval"`
 	BufferLimit    int      `toml:"buffer_limit"` // octets
 	ConnectTimeout Duration `toml:"connect_timeout"`
@@ -128,7 +129,7 @@ func DefaultBipd() *Bipd {
 		Limits:  defaultLimits,
 		SMS:     SMS{HookTimeout: Duration(sms.DefaultHookTimeout)},
 		Terminal: Terminal{
-			IMEI: "001010123456788", Language: "en", PollInterval: Duration(30 * time.Second), BufferLimit: 16384,
+			IMEI: "001010123456788", LocationStatus: "auto", Language: "en", PollInterval: Duration(30 * time.Second), BufferLimit: 16384,
 			ConnectTimeout: Duration(30 * time.Second), SendTimeout: Duration(10 * time.Second), FinishTime: Duration(30 * time.Second),
 		},
 	}
@@ -202,6 +203,9 @@ func (t Terminal) check() error {
 	if loc, err := hex.DecodeString(t.Location); err != nil || (len(loc) != 0 && len(loc) != 7 && len(loc) != 9) {
 		errs = append(errs, fmt.Errorf("terminal.location: %q is not 7 or 9 octets in hex", t.Location))
 	}
+	if _, ok := locationStates[t.LocationStatus]; !ok && t.LocationStatus != locationAuto {
+		errs = append(errs, fmt.Errorf("terminal.location_status: %q is none of auto, normal, limited, none", t.LocationStatus))
+	}
 	if t.PollInterval < Duration(time.Second) {
 		errs = append(errs, errors.New("terminal.poll_interval: less than 1s"))
 	}
@@ -214,10 +218,24 @@ func (t Terminal) check() error {
 	return errors.Join(errs...)
 }
 
-// LocalInfo is what PROVIDE LOCAL INFORMATION answers.
+// LocalInfo is what PROVIDE LOCAL INFORMATION answers, beside the location.
 func (t Terminal) LocalInfo() *cat.LocalInfo {
-	location, _ := hex.DecodeString(t.Location) // checked at load
-	return &cat.LocalInfo{IMEI: t.IMEI, IMEISV: t.IMEISV, Location: location, Language: t.Language, Now: time.Now}
+	return &cat.LocalInfo{IMEI: t.IMEI, IMEISV: t.IMEISV, Language: t.Language, Now: time.Now}
+}
+
+// locationAuto is the location_status that follows the network; locationStates are the others.
+const locationAuto = "auto"
+
+var locationStates = map[string]byte{"normal": cat.LocationNormal, "limited": cat.LocationLimited, "none": cat.LocationNoService}
+
+// Where is what cards hear of the service: the location information, nil where none is given, and the status, unless it follows
+// the network and is not fixed.
+func (t Terminal) Where() (where cat.Location, fixed bool) {
+	if t.Location != "" {
+		where.Info, _ = hex.DecodeString(t.Location) // checked at load
+	}
+	where.Status, fixed = locationStates[t.LocationStatus]
+	return where, fixed
 }
 
 func (c *Card) check() error {

@@ -66,7 +66,7 @@ func locationStatus(k *testCase) {
 		}
 		e, err := a.tk.Wait(a.ctx, nil)
 		a.must(err)
-		if want := plain(unhex("D615990103820282819B01009309" + upper(localInfo.Location))); plain(e.Envelope) != want {
+		if want := plain(unhex("D615990103820282819B01009309" + upper(testLocation.Info))); plain(e.Envelope) != want {
 			a.fail("%s, want %s", plain(e.Envelope), want)
 		}
 	})
@@ -122,8 +122,10 @@ func (a *app) envelope(e cat.Envelope, want string) {
 	}
 }
 
+var testLocation = cat.Location{Status: cat.LocationNormal, Info: unhex("00F110000100010001")}
+
 var localInfo = &cat.LocalInfo{
-	IMEI: "490154203237518", IMEISV: "4901542032375101", Location: unhex("00F110000100010001"), Language: "en",
+	IMEI: "490154203237518", IMEISV: "4901542032375101", Location: testLocation.Fixed(), Language: "en",
 	Now: func() time.Time { return time.Date(2026, 2, 3, 4, 5, 6, 0, time.UTC) },
 }
 

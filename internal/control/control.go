@@ -36,7 +36,9 @@ type Card struct {
 	Error  string `json:"error,omitempty"` // why the last session ended
 	ATR    string `json:"atr,omitempty"`   // hex
 	Line   string `json:"line"`            // "none", "down", "AT", "multiplexed"
-	Over   Over   `json:"over"`            // what was refused, or left out, because it was beyond the limits
+	// Service is what the card hears of it: "normal", "limited" or "none"; empty at apd.
+	Service string `json:"service,omitempty"`
+	Over    Over   `json:"over"` // what was refused, or left out, because it was beyond the limits
 }
 
 // Over counts what was beyond [limits] since the card, or the line, is served.

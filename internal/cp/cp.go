@@ -25,9 +25,13 @@ type Config struct {
 	Name      string         // of the card
 	Reader    uicc.Reader    // may have the method WhyGone() error, which says more of a reader that is gone
 	PIN       string         // empty = none is tried; never logged
-	LocalInfo *cat.LocalInfo // nil: PROVIDE LOCAL INFORMATION is not offered
-	ShowTexts bool           // a text that the card wants shown counts as shown in log and trace
-	AllowAPDU bool           // Transmit may send what the operator likes
+	LocalInfo *cat.LocalInfo // nil: PROVIDE LOCAL INFORMATION is not offered; its Location is not used
+	// Location is what cards hear of the service: its Info (nil = TestNetwork), and where FixedLocation is set its Status, which
+	// else follows the network.
+	Location      cat.Location
+	FixedLocation bool
+	ShowTexts     bool // a text that the card wants shown counts as shown in log and trace
+	AllowAPDU     bool // Transmit may send what the operator likes
 	// SendSMS sends a short message of the card; nil: SEND SHORT MESSAGE is not offered.
 	SendSMS func(context.Context, cat.ShortMessage) error
 
@@ -57,13 +61,14 @@ type Config struct {
 
 // CP is one communication processor.
 type CP struct {
-	cfg    Config
-	log    *slog.Logger
-	quota  *quota
-	link   *ptylink.Link
-	line   *lineBearer    // of all sessions: a channel's connection may outlive its session
-	lineUp chan struct{}  // closed once the line has come up
-	ending sync.WaitGroup // gateways of sessions that have ended
+	cfg     Config
+	log     *slog.Logger
+	quota   *quota
+	link    *ptylink.Link
+	line    *lineBearer    // of all sessions: a channel's connection may outlive its session
+	network *apNetwork     // nil without a line
+	lineUp  chan struct{}  // closed once the line has come up, and the AP has said whether its network is
+	ending  sync.WaitGroup // gateways of sessions that have ended
 
 	started time.Time // of Run
 
@@ -90,15 +95,17 @@ func New(cfg Config) *CP {
 			line.Mux.Log = c.quota.lineLog
 		}
 		line.Unsolicited = func(code string) {
-			c.logUnsolicited(code)
+			c.heard(code)
 			if told != nil {
 				told(code)
 			}
 		}
-		came := sync.OnceFunc(func() { close(c.lineUp) })
+		c.network = newAPNetwork()
 		line.State = func(up bool, err error) {
 			if up {
-				came()
+				c.network.askSoon()
+			} else {
+				c.networkTold(false)
 			}
 			if state != nil {
 				state(up, err)
@@ -110,9 +117,9 @@ func New(cfg Config) *CP {
 	return c
 }
 
-// logUnsolicited logs what the AP says by itself; what it means for a channel the channel's DLC tells. A code that
-// cannot be read is left: it may be a torn line with a password.
-func (c *CP) logUnsolicited(code string) {
+// heard takes what the AP says by itself; what it means for a channel the channel's DLC tells. A code that cannot be read
+// is left: it may be a torn line with a password.
+func (c *CP) heard(code string) {
 	what, err := ptylink.ParseUnsolicited(code)
 	if err != nil {
 		return
@@ -122,6 +129,7 @@ func (c *CP) logUnsolicited(code string) {
 	case ptylink.WebStat:
 		log.Info("the AP says that a connection has ended", "channel", v.Channel, "state", v.State, "cause", v.Cause)
 	case ptylink.NetStat:
+		c.networkTold(v.Up)
 		log.Info("the AP's network has changed", "up", v.Up, "access", v.Access, "interface", v.Interface)
 	}
 }
@@ -136,6 +144,7 @@ func (c *CP) Run(ctx context.Context) error {
 	line, endLine := context.WithCancel(context.WithoutCancel(ctx))
 	var wg sync.WaitGroup
 	if c.link != nil {
+		wg.Go(func() { c.followNetwork(line, sync.OnceFunc(func() { close(c.lineUp) })) })
 		wg.Go(func() {
 			if err := c.link.Run(line); err != nil && line.Err() == nil {
 				c.log.Error("line to the AP is given up", "error", err)
@@ -261,7 +270,7 @@ func (c *CP) serveCard(ctx context.Context) {
 	}
 }
 
-// awaitLine waits, for a time after the start, until the line has come up: a card is at work as soon as it has power, and
+// awaitLine waits, for a time after the start, until the line has come up, and it is known whether the AP's network is: a card is at work as soon as it has power, and
 // some ask for a channel but once.
 func (c *CP) awaitLine(ctx context.Context) error {
 	left := c.cfg.LineWait - time.Since(c.started)

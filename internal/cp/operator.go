@@ -14,12 +14,12 @@ import (
 
 // register puts together what the session answers beside BIP.
 func (c *CP) register(session *cat.Session) *cat.UserInterface {
-	var location []byte
 	if c.cfg.LocalInfo != nil {
-		session.Handle(c.cfg.LocalInfo, cat.TypeProvideLocalInformation)
-		location = c.cfg.LocalInfo.Location
+		info := *c.cfg.LocalInfo
+		info.Location = c.location
+		session.Handle(&info, cat.TypeProvideLocalInformation)
 	}
-	cat.NewLocationService(session, location)
+	cat.NewLocationService(session, c.location)
 	cat.NewShortMessages(session, c.quota.sender(c.cfg.SendSMS))
 	return cat.NewUserInterface(session, c.cfg.ShowTexts)
 }

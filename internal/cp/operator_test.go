@@ -139,7 +139,9 @@ func TestSMSPP(t *testing.T) {
 func TestEvents(t *testing.T) {
 	told := make(chan struct{})
 	b := start(t, alone(options{
-		cp: func(c *cp.Config) { c.LocalInfo.Location = []byte{0x62, 0xF2, 0x20, 0, 1, 0, 2} },
+		cp: func(c *cp.Config) {
+			c.Location, c.FixedLocation = cat.Location{Info: []byte{0x62, 0xF2, 0x20, 0, 1, 0, 2}}, true
+		},
 		applets: applets(func(a *app) {
 			a.must(a.tk.SetUpEventList(a.ctx, cat.EventLocationStatus))
 			if e := a.next(0xD6); e.Code != cat.EventLocationStatus || !strings.HasSuffix(fmt.Sprintf("%X", e.Envelope), "9B0100930762F22000010002") {

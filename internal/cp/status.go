@@ -12,7 +12,7 @@ import (
 func (c *CP) Status() control.Card {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	s := control.Card{Name: c.cfg.Name, Reader: c.cfg.Reader.Name(), State: c.state, ATR: fmt.Sprintf("%X", c.atr), Line: "none", Over: c.quota.over()}
+	s := control.Card{Name: c.cfg.Name, Reader: c.cfg.Reader.Name(), State: c.state, ATR: fmt.Sprintf("%X", c.atr), Line: "none", Service: locationNames[c.location().Status], Over: c.quota.over()}
 	if c.err != nil {
 		s.Error = c.err.Error()
 	}

@@ -47,7 +47,10 @@ func TestLineStatus(t *testing.T) {
 		t.Run(tc.want, func(t *testing.T) {
 			tc.o.tolerate, tc.o.applets = bearerRefused, applets(tc.applet)
 			b := run(t, tc.o)
-			want := control.Card{Name: "card0", Reader: "reader", State: "serving", ATR: fmt.Sprintf("%X", b.card.ATR()), Line: tc.want}
+			want := control.Card{Name: "card0", Reader: "reader", State: "serving", ATR: fmt.Sprintf("%X", b.card.ATR()), Line: tc.want, Service: "normal"}
+			if tc.want == "down" {
+				want.Service = "limited"
+			}
 			if got := b.cp.Status(); got != want {
 				t.Errorf("status %+v, want %+v", got, want)
 			}

@@ -27,7 +27,9 @@ func (t *Terminal) newUnit(card config.Card, reader uicc.Reader) (*cp.CP, error)
 	if err != nil {
 		return nil, err
 	}
+	where, fixed := c.Terminal.Where()
 	cfg := cp.Config{
+		Location: where, FixedLocation: fixed,
 		Name: card.Name, Reader: reader, PIN: card.PIN, LocalInfo: c.Terminal.LocalInfo(),
 		PollInterval: time.Duration(c.Terminal.PollInterval), BufferLimit: c.Terminal.BufferLimit,
 		ConnectTimeout: time.Duration(c.Terminal.ConnectTimeout), SendTimeout: time.Duration(c.Terminal.SendTimeout),
