@@ -23,14 +23,12 @@ type lineBearer struct {
 	kernelDNS []netip.Addr // where the AP names no server
 	// taken holds a token for each channel from before its DLC is opened until it is closed again: the card may open a
 	// channel anew while its last connection is still being closed, and neither DLC nor AT%WEBCLCH tells the two apart.
-	taken [ptylink.MaxChannel + 1]chan struct{}
-
-	mu     sync.Mutex
-	access map[string]bip.Access // by network access name, as the AP told it last
+	taken  [ptylink.MaxChannel + 1]chan struct{}
+	access accesses
 }
 
 func newLineBearer(link *ptylink.Link, stream *trace.Stream, dns []netip.Addr) *lineBearer {
-	b := &lineBearer{link: link, trace: stream, kernelDNS: dns, access: map[string]bip.Access{}}
+	b := &lineBearer{link: link, trace: stream, kernelDNS: dns}
 	for n := range b.taken {
 		b.taken[n] = make(chan struct{}, 1)
 	}
@@ -69,7 +67,7 @@ func (b *lineBearer) DNSServers(ctx context.Context, r bip.Request) ([]netip.Add
 
 // askNetwork asks for the network parameters by AT%GETNET.
 func (b *lineBearer) askNetwork(ctx context.Context, r bip.Request) (bip.Access, error) {
-	if a, ok := b.keptAccess(r); ok {
+	if a, ok := b.access.get(r.NetworkAccessName); ok && r.KeptAccess {
 		return a, nil
 	}
 	b.emit(r, "S402", trace.CP, trace.AP, "AT%GETNET", nil)
@@ -83,18 +81,8 @@ func (b *lineBearer) askNetwork(ctx context.Context, r bip.Request) (bip.Access,
 	}
 	b.emit(r, "S403", trace.AP, trace.CP, "%NETPAR: access point "+par.AccessPoint, nil)
 	a := bip.Access{AccessPoint: par.AccessPoint, DNS: par.DNS}
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.access[r.NetworkAccessName] = a
+	b.access.put(r.Channel, r.NetworkAccessName, a)
 	return a, nil
-}
-
-// keptAccess is what the AP told of a network whose access the card had kept.
-func (b *lineBearer) keptAccess(r bip.Request) (bip.Access, bool) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	a, ok := b.access[r.NetworkAccessName]
-	return a, ok && r.KeptAccess
 }
 
 // dial opens the channel's DLC, then has the AP connect: so data that the server sends at once has a way.
