@@ -190,7 +190,7 @@ type tester struct {
 func newAP(t *testing.T, change func(*Config)) *tester {
 	t.Helper()
 	testkit.NoLeaks(t)
-	policy, err := egress.New([]egress.Rule{{Action: "allow", Prefix: []string{"127.0.0.0/8", "::1"}}}, nil)
+	policy, err := egress.New(egress.Config{Rules: []egress.Rule{{Action: "allow", Prefix: []string{"127.0.0.0/8", "::1", "192.0.2.0/24", "192.0.2.1", "2001:db8::/32"}}}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -40,7 +40,8 @@ func bindToDevice(c syscall.RawConn, iface string) error {
 // answer does not depend on the network.
 func (a *AP) connect(ctx context.Context, card, network string, dst netip.AddrPort, p Profile) (net.Conn, error) {
 	dst = netip.AddrPortFrom(dst.Addr().Unmap(), dst.Port())
-	if err := a.cfg.Policy.Check(card, network, dst); err != nil {
+	r := egress.Request{Card: card, Network: network, Destination: dst, Interface: p.Interface, DNS: p.DNS}
+	if err := a.cfg.Policy.Check(r); err != nil {
 		return nil, err
 	}
 	status, err := a.cfg.Network.Status(ctx, p.Interface)

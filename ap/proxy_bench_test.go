@@ -28,7 +28,7 @@ func benchLine(b *testing.B, handle func(net.Conn)) *cpLine {
 			go handle(c)
 		}
 	}()
-	policy, err := egress.New([]egress.Rule{{Action: "allow", Prefix: []string{"127.0.0.0/8"}}}, nil)
+	policy, err := egress.New(egress.Config{Rules: []egress.Rule{{Action: "allow", Prefix: []string{"127.0.0.0/8"}}}})
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -26,6 +26,7 @@ const (
 	CausePortInUse         // the local port is taken
 	CauseBearer            // the bearer is not built
 	CauseTooMany           // more than the card, or the line, may have made in this time
+	CauseLocal             // the local address that the card wants is not one of the route to the far end
 )
 
 func (c Cause) String() string {
@@ -50,6 +51,8 @@ func (c Cause) String() string {
 		return "bearer not offered"
 	case CauseTooMany:
 		return "too many in this time"
+	case CauseLocal:
+		return "local address is not one of the route"
 	}
 	return "no specific cause"
 }

@@ -142,13 +142,15 @@ func TestPolicyDenies(t *testing.T) {
 		rules []egress.Rule
 		want  string
 	}{"default": {nil, "default: loopback"}, "rule": {rules, "rule 1 (deny 127.0.0.0/8)"}} {
-		policy, err := egress.New(tc.rules, nil)
+		policy, err := egress.New(egress.Config{Rules: tc.rules})
 		if err != nil {
 			t.Fatal(err)
 		}
 		for _, network := range []string{"tcp", "udp"} {
 			t.Run(name+"/"+network, func(t *testing.T) {
-				router := &bip.Table{Method1: &bip.KernelBearer{Policy: policy.Check}}
+				router := &bip.Table{Method1: &bip.KernelBearer{Policy: func(r bip.Request, _ []netip.Addr) error {
+					return policy.Check(egress.Request{Card: r.Card, Network: r.Network, Destination: r.Remote})
+				}}}
 				term := run(t, options{router: router, applets: applets(func(a *app) {
 					a.refusedOpen(openBody(network, srv), cat.OpenImmediate, 0x3A, 0x05)
 					id, _ := a.open(openBody(network, srv), 0)

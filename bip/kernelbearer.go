@@ -22,8 +22,9 @@ type Access struct {
 type KernelBearer struct {
 	// Network, where it is set, asks the AP for the network parameters. It returns an *Error where there is no network.
 	Network func(ctx context.Context, r Request) (Access, error)
-	// Policy, where it is set, says whether the card may reach the destination.
-	Policy func(card, network string, dst netip.AddrPort) error
+	// Policy, where it is set, says whether the card may make the connection. dns are the DNS servers that it was told
+	// of. An error that is no *Error has the cause CauseDenied.
+	Policy func(r Request, dns []netip.Addr) error
 	// Interface, where it is set, is the network interface that all connections are bound to.
 	Interface string
 	// ListenOn, where it is valid, is the address on which UICC server mode listens; else that mode is refused.
@@ -42,10 +43,17 @@ func (b *KernelBearer) DNSServers(ctx context.Context, r Request) ([]netip.Addr,
 		return b.DNS, nil
 	}
 	a, err := b.Network(ctx, r)
-	if err == nil && len(a.DNS) == 0 {
-		return b.DNS, nil
+	if err != nil {
+		return nil, err
 	}
-	return a.DNS, err
+	return b.serversOf(a), nil
+}
+
+func (b *KernelBearer) serversOf(a Access) []netip.Addr {
+	if len(a.DNS) == 0 {
+		return b.DNS
+	}
+	return a.DNS
 }
 
 // Listen listens on the port that the card wants.
@@ -60,7 +68,7 @@ func (b *KernelBearer) Listen(ctx context.Context, r Request) (net.Listener, err
 // Prepare asks for the network parameters, unless the far end is on the terminal itself.
 func (b *KernelBearer) Prepare(ctx context.Context, r Request) Dialer {
 	if b.Network == nil || r.OnTerminal {
-		return DialerFunc(func(ctx context.Context) (net.Conn, error) { return b.connect(ctx, r) })
+		return DialerFunc(func(ctx context.Context) (net.Conn, error) { return b.connect(ctx, r, b.DNS) })
 	}
 	type reply struct {
 		Access
@@ -77,7 +85,7 @@ func (b *KernelBearer) Prepare(ctx context.Context, r Request) Dialer {
 			if a.err != nil {
 				return nil, a.err
 			}
-			return b.connect(ctx, r)
+			return b.connect(ctx, r, b.serversOf(a.Access))
 		case <-ctx.Done():
 			return nil, context.Cause(ctx)
 		}
@@ -85,18 +93,21 @@ func (b *KernelBearer) Prepare(ctx context.Context, r Request) Dialer {
 }
 
 // connect makes a connection that can end in order and by a reset.
-func (b *KernelBearer) connect(ctx context.Context, r Request) (net.Conn, error) {
-	conn, err := b.dial(ctx, r)
+func (b *KernelBearer) connect(ctx context.Context, r Request, dns []netip.Addr) (net.Conn, error) {
+	conn, err := b.dial(ctx, r, dns)
 	if err != nil {
 		return nil, err
 	}
 	return newKernelConn(conn, r.FinishTime)
 }
 
-func (b *KernelBearer) dial(ctx context.Context, r Request) (net.Conn, error) {
+func (b *KernelBearer) dial(ctx context.Context, r Request, dns []netip.Addr) (net.Conn, error) {
 	if b.Policy != nil {
-		if err := b.Policy(r.Card, r.Network, r.Remote); err != nil {
-			return nil, &Error{CauseDenied, err}
+		if err := b.Policy(r, dns); err != nil {
+			if !errors.As(err, new(*Error)) {
+				err = &Error{CauseDenied, err}
+			}
+			return nil, err
 		}
 	}
 	d := net.Dialer{ControlContext: b.bind}

@@ -3,28 +3,55 @@ package egress
 import (
 	"errors"
 	"fmt"
-	"net"
 	"net/netip"
 	"strings"
 	"testing"
 )
 
-// own is a gateway with a LAN, a public address and IPv6.
-func own() ([]netip.Prefix, error) {
-	return []netip.Prefix{
-		netip.MustParsePrefix("127.0.0.1/8"),
-		netip.MustParsePrefix("::1/128"),
-		netip.MustParsePrefix("192.168.1.1/24"),
-		netip.MustParsePrefix("203.0.113.5/28"),
-		netip.MustParsePrefix("::ffff:198.51.100.9/126"), // 198.51.100.8/30
-		netip.MustParsePrefix("2001:db8:1::7/64"),
-		netip.MustParsePrefix("fe80::7/64"),
-	}, nil
+// machine is a Host: a gateway with a LAN, a public address and IPv6.
+type machine struct {
+	links  Links
+	routes map[netip.Addr]Route // others are unicast by interface 2
+	err    error
+}
+
+func (m *machine) Links() (*Links, error) { return &m.links, m.err }
+
+func (m *machine) Route(addr netip.Addr, _ string) (Route, error) {
+	if r, ok := m.routes[addr]; ok {
+		return r, nil
+	}
+	return Route{Type: RouteUnicast, Interface: 2}, nil
+}
+
+// gateway is the machine of most tests.
+func gateway() *machine {
+	m := &machine{links: Links{NextHops: map[netip.Addr]bool{}}, routes: map[netip.Addr]Route{}}
+	for i, list := range [][]string{
+		1: {"127.0.0.1/8", "::1/128"},
+		2: {"192.168.1.1/24", "192.168.1.2/24", "5.6.7.5/28", "9.8.7.9/30", "2a00:1:2:3::7/64", "fe80::7/64"},
+		3: {"11.0.0.1/32"},
+	} {
+		for _, s := range list {
+			prefix := netip.MustParsePrefix(s)
+			m.links.Addrs = append(m.links.Addrs, Address{prefix, i})
+			m.links.Subnets = append(m.links.Subnets, prefix.Masked())
+		}
+	}
+	for _, s := range []string{"192.168.1.254", "12.0.0.1", "2a00:9::1", "2a00:1:2:3::ff"} {
+		m.links.NextHops[netip.MustParseAddr(s)] = true
+	}
+	m.routes[netip.MustParseAddr("13.0.0.1")] = Route{Type: RouteLocal, Interface: 1}
+	m.routes[netip.MustParseAddr("2a00:a::1")] = Route{Type: RouteLocal, Interface: 1}
+	m.routes[netip.MustParseAddr("13.0.0.255")] = Route{Type: RouteBroadcast, Interface: 2}
+	m.routes[netip.MustParseAddr("13.0.1.1")] = Route{Type: RouteMulticast, Interface: 2}
+	m.routes[netip.MustParseAddr("14.0.0.1")] = Route{}
+	return m
 }
 
 func mustNew(t testing.TB, rules ...Rule) *Policy {
 	t.Helper()
-	p, err := New(rules, own)
+	p, err := New(Config{Rules: rules, Host: gateway()})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -34,7 +61,7 @@ func mustNew(t testing.TB, rules ...Rule) *Policy {
 // ruleOf returns what denied, or "" where dst passed.
 func ruleOf(t testing.TB, p *Policy, card, network, dst string) string {
 	t.Helper()
-	err := p.Check(card, network, netip.MustParseAddrPort(dst))
+	err := p.Check(Request{Card: card, Network: network, Destination: netip.MustParseAddrPort(dst)})
 	if err == nil {
 		return ""
 	}
@@ -55,10 +82,13 @@ func TestDefaults(t *testing.T) {
 	p := mustNew(t)
 	for _, c := range []struct{ dst, rule string }{
 		{"8.8.8.8:53", ""},
-		{"203.0.113.6:443", ""}, // a neighbour
 		{"[2606:4700::1111]:443", ""},
 		{"[::ffff:8.8.8.8]:443", ""},
 		{"[64:ff9b::8.8.8.8]:443", ""},
+		{"[2002:808:808::1]:443", ""},
+		{"[2001:0:808:808::f7f7:f7f7]:443", ""}, // Teredo, 8.8.8.8 twice
+		{"[2606:4700::5efe:808:808]:443", ""},   // ISATAP
+		{"14.0.0.1:443", ""},                    // no route: the connection fails by itself
 		{"100.63.255.255:1", ""},
 		{"100.128.0.0:1", ""},
 		{"172.15.255.255:1", ""},
@@ -75,29 +105,54 @@ func TestDefaults(t *testing.T) {
 		{"[::ffff:7f00:1%eth0]:80", "default: loopback"},
 		{"[::127.0.0.1]:80", "default: loopback"},
 		{"[64:ff9b::127.0.0.1]:80", "default: loopback"},
-		{"[64:ff9b:1::127.0.0.1]:80", "default: loopback"},
 		{"[::ffff:0:127.0.0.1]:80", "default: loopback"},
 		{"[2002:7f00:1::]:80", "default: loopback"},
+		{"[2001:0:7f00:1::f7f7:f7f7]:80", "default: loopback"},        // Teredo's server
+		{"[2001:0:808:808::80ff:fffe]:80", "default: loopback"},       // Teredo's client, inverted
+		{"[2001:0:808:808::f5ff:fffe]:80", "default: private"},        // 10.0.0.1, inverted
+		{"[2606:4700::5efe:7f00:1]:80", "default: loopback"},          // ISATAP
+		{"[2606:4700::200:5efe:c0a8:201]:80", "default: private"},     // ISATAP, globally unique
+		{"[2002:808:808::5efe:7f00:1]:80", "default: loopback"},       // 6to4 and ISATAP
+		{"[2001:0:808:808:0:5efe:f7f7:f7f7]:80", "default: reserved"}, // Teredo and ISATAP: 247.247.247.247
+		{"[64:ff9b:1::8.8.8.8]:80", "default: local translation"},
+		{"[64:ff9b:1:8:808:800::]:80", "default: local translation"},
 		{"169.254.169.254:80", "default: link-local"},
 		{"[::ffff:169.254.169.254]:80", "default: link-local"},
+		{"168.63.129.16:80", "default: cloud platform"},
 		{"[fe80::1]:80", "default: link-local"},
 		{"[fe80::1%eth0]:80", "default: link-local"},
 		{"[febf::1]:80", "default: link-local"},
 		{"224.0.0.251:5353", "default: multicast"},
 		{"239.255.255.250:1900", "default: multicast"},
 		{"[ff02::fb]:5353", "default: multicast"},
+		{"13.0.1.1:80", "default: multicast"}, // by the route's type
 		{"255.255.255.255:67", "default: broadcast"},
 		{"192.168.1.255:67", "default: broadcast"},
 		{"192.168.1.0:67", "default: broadcast"},
-		{"203.0.113.15:67", "default: broadcast"},
-		{"203.0.113.0:67", "default: broadcast"},
-		{"198.51.100.11:67", "default: broadcast"},
+		{"5.6.7.15:67", "default: broadcast"},
+		{"5.6.7.0:67", "default: broadcast"},
+		{"9.8.7.11:67", "default: broadcast"},
+		{"13.0.0.255:67", "default: broadcast"}, // by the route's type
 		{"192.168.1.1:22", "default: own address"},
-		{"203.0.113.5:22", "default: own address"},
-		{"198.51.100.9:22", "default: own address"},
-		{"[2001:db8:1::7]:22", "default: own address"},
-		{"[2001:db8:1::]:22", "default: own address"}, // subnet-router anycast
-		{"[64:ff9b::203.0.113.5]:22", "default: own address"},
+		{"5.6.7.5:22", "default: own address"},
+		{"9.8.7.9:22", "default: own address"},
+		{"[2a00:1:2:3::7]:22", "default: own address"},
+		{"[2a00:1:2:3::]:22", "default: own address"}, // subnet-router anycast
+		{"[64:ff9b::5.6.7.5]:22", "default: own address"},
+		{"13.0.0.1:22", "default: own address"}, // by the route's type
+		{"[2a00:a::1]:22", "default: own address"},
+		{"192.168.1.254:22", "default: next hop"},
+		{"12.0.0.1:22", "default: next hop"},
+		{"[2a00:9::1]:22", "default: next hop"},
+		{"[2a00:1:2:3::ff]:22", "default: next hop"},
+		{"5.6.7.6:443", "default: own subnet"}, // a neighbour
+		{"5.6.7.14:443", "default: own subnet"},
+		{"5.6.7.16:443", ""},
+		{"[2a00:1:2:3::8]:443", "default: own subnet"},
+		{"[2a00:1:2:3:ffff:ffff:ffff:ffff]:443", "default: own subnet"},
+		{"[2a00:1:2:4::8]:443", ""},
+		{"11.0.0.2:443", ""}, // an own address without a subnet
+		{"192.168.1.3:80", "default: private"},
 		{"10.0.0.0:80", "default: private"},
 		{"10.255.255.255:80", "default: private"},
 		{"172.16.0.1:80", "default: private"},
@@ -109,6 +164,12 @@ func TestDefaults(t *testing.T) {
 		{"[fdff::1]:80", "default: private"},
 		{"[fec0::1]:80", "default: private"},
 		{"[2002:a00:1::1]:80", "default: private"},
+		{"192.0.2.1:80", "default: documentation"},
+		{"198.19.255.255:80", "default: benchmarking"},
+		{"240.0.0.1:80", "default: reserved"},
+		{"255.255.255.254:80", "default: reserved"},
+		{"[4000::1]:80", "default: reserved"},
+		{"[100::1]:80", "default: discard-only"},
 	} {
 		for _, network := range []string{"tcp", "udp", "tcp4", "udp6"} {
 			if got := ruleOf(t, p, "card1", network, c.dst); got != c.rule {
@@ -141,53 +202,131 @@ func TestBadDestination(t *testing.T) {
 		{"", netip.MustParseAddrPort("8.8.8.8:53"), "default: transport not offered"},
 	} {
 		var d *Denied
-		if err := p.Check("c", c.network, c.dst); !errors.As(err, &d) || d.Rule != c.rule {
+		if err := p.Check(Request{Card: "c", Network: c.network, Destination: c.dst}); !errors.As(err, &d) || d.Rule != c.rule {
 			t.Errorf("%q %v: %v, want %q", c.network, c.dst, err, c.rule)
 		}
 	}
 }
 
-// Own addresses are asked for at each check, and not to know them denies.
-func TestOwnAddressesAtCheckTime(t *testing.T) {
-	var list []netip.Prefix
-	var fail error
-	p, err := New(nil, func() ([]netip.Prefix, error) { return list, fail })
+// The machine is asked at each check, and not to know it denies.
+func TestMachineAtCheckTime(t *testing.T) {
+	m := &machine{}
+	p, err := New(Config{Host: m})
 	if err != nil {
 		t.Fatal(err)
 	}
-	const dst = "203.0.113.77:443"
+	const dst = "5.6.7.77:443"
 	if got := ruleOf(t, p, "c", "tcp", dst); got != "" {
 		t.Errorf("denied by %q before it is an own address", got)
 	}
-	list = []netip.Prefix{netip.MustParsePrefix("203.0.113.77/32")}
+	m.links.Addrs = []Address{{netip.MustParsePrefix("5.6.7.77/32"), 2}}
 	if got := ruleOf(t, p, "c", "tcp", dst); got != "default: own address" {
 		t.Errorf("denied by %q, want own address", got)
 	}
-	fail = errors.New("netlink says no")
+	m.err = errors.New("netlink says no")
 	if got := ruleOf(t, p, "c", "tcp", "8.8.8.8:1"); !strings.Contains(got, "netlink says no") {
 		t.Errorf("denied by %q, want the cause", got)
 	}
 }
 
-func TestHostAddrs(t *testing.T) {
-	own, err := HostAddrs()
+// Own addresses of the configuration count as the machine's: each has to be named to be opened.
+func TestFurtherOwnAddresses(t *testing.T) {
+	p, err := New(Config{
+		Own:  []string{"7.7.7.7", "2a00:7::/32", "6.0.0.0/30"},
+		Host: gateway(), File: "/etc/apd/apd.toml",
+		Rules: []Rule{{Action: "allow", Prefix: []string{"6.0.0.0/30", "6.0.0.1"}}},
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	want, err := net.InterfaceAddrs()
+	for dst, want := range map[string]string{
+		"7.7.7.7:443": "default: own address", "7.7.7.8:443": "", "[64:ff9b::7.7.7.7]:443": "default: own address",
+		"[2a00:7:8::1]:443": "default: own address", "6.0.0.2:443": "default: own address", "6.0.0.1:443": "",
+	} {
+		if got := ruleOf(t, p, "c", "tcp", dst); got != want {
+			t.Errorf("%s: denied by %q, want %q", dst, got, want)
+		}
+	}
+	for _, bad := range []string{"", "host", "7.7.7.7/24", "fe80::1%eth0"} {
+		if _, err := New(Config{Own: []string{bad}}); err == nil || !strings.Contains(err.Error(), "own_addresses") {
+			t.Errorf("own address %q: error %v", bad, err)
+		}
+	}
+}
+
+// A card may ask the DNS servers that it was told of, and nobody else there.
+func TestDNSServers(t *testing.T) {
+	dns := []netip.Addr{
+		netip.MustParseAddr("192.168.1.254"), netip.MustParseAddr("10.0.0.53"), netip.MustParseAddr("2a00:1:2:3::53"), netip.MustParseAddr("5.6.7.6"),
+		netip.MustParseAddr("127.0.0.53"), netip.MustParseAddr("192.168.1.1"), netip.MustParseAddr("13.0.0.1"), netip.MustParseAddr("224.0.0.251"),
+		netip.MustParseAddr("64:ff9b::127.0.0.1"), netip.MustParseAddr("::ffff:10.0.0.54"), netip.MustParseAddr("10.9.9.9"),
+	}
+	p := mustNew(t, Rule{Action: "deny", Prefix: []string{"10.9.0.0/16"}})
+	for _, c := range []struct{ dst, rule string }{
+		{"192.168.1.254:53", ""}, // a next hop
+		{"10.0.0.53:53", ""},
+		{"[::ffff:10.0.0.53]:53", ""},
+		{"10.0.0.54:53", ""},
+		{"[2a00:1:2:3::53]:53", ""},
+		{"5.6.7.6:53", ""},
+		{"10.0.0.53:54", "default: private"},
+		{"10.0.0.53:443", "default: private"},
+		{"10.0.0.55:53", "default: private"},
+		{"[64:ff9b::10.0.0.53]:53", "default: private"},
+		{"127.0.0.53:53", "default: loopback"},
+		{"192.168.1.1:53", "default: own address"},
+		{"13.0.0.1:53", "default: own address"},
+		{"224.0.0.251:53", "default: multicast"},
+		{"[64:ff9b::127.0.0.1]:53", "default: loopback"},
+		{"10.9.9.9:53", "rule 1 (deny 10.9.0.0/16)"},
+	} {
+		for _, network := range []string{"tcp", "udp"} {
+			err := p.Check(Request{Card: "c", Network: network, Destination: netip.MustParseAddrPort(c.dst), DNS: dns})
+			var d *Denied
+			if got := errors.As(err, &d); got != (c.rule != "") || got && d.Rule != c.rule {
+				t.Errorf("%s %s: %v, want %q", network, c.dst, err, c.rule)
+			}
+		}
+	}
+}
+
+// A card connects from an address of the interface by which the destination is reached, or not at all.
+func TestLocalAddress(t *testing.T) {
+	m := gateway()
+	m.routes[netip.MustParseAddr("15.0.0.1")] = Route{Type: RouteUnicast, Interface: 3, Source: netip.MustParseAddr("192.168.1.2")}
+	p, err := New(Config{Host: m, Rules: []Rule{{Action: "allow", Prefix: []string{"127.0.0.1"}}}})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(own) != len(want) {
-		t.Errorf("%d addresses, package net has %d", len(own), len(want))
-	}
-	p, err := New(nil, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, a := range own {
-		if got := ruleOf(t, p, "c", "tcp", netip.AddrPortFrom(a.Addr(), 80).String()); got == "" {
-			t.Errorf("own address %s passes", a)
+	m.routes[netip.MustParseAddr("127.0.0.1")] = Route{Type: RouteLocal, Interface: 1, Source: netip.MustParseAddr("127.0.0.1")}
+	for _, c := range []struct {
+		local, dst string
+		ok         bool
+	}{
+		{"0.0.0.0", "8.8.8.8:443", true},
+		{"::", "8.8.8.8:443", true},
+		{"192.168.1.1", "8.8.8.8:443", true},
+		{"::ffff:192.168.1.1", "8.8.8.8:443", true},
+		{"192.168.1.2", "8.8.8.8:443", true},
+		{"2a00:1:2:3::7", "[2606:4700::1111]:443", true},
+		{"127.0.0.1", "127.0.0.1:443", true},
+		{"11.0.0.1", "15.0.0.1:443", true},    // of the interface
+		{"192.168.1.2", "15.0.0.1:443", true}, // that the route names
+		{"192.168.1.3", "14.0.0.1:443", true}, // no route: the connection fails by itself
+		{"192.168.1.1", "15.0.0.1:443", false},
+		{"192.168.1.3", "8.8.8.8:443", false}, // a neighbour's
+		{"127.0.0.1", "8.8.8.8:443", false},
+		{"11.0.0.1", "8.8.8.8:443", false}, // of another interface
+		{"8.8.8.8", "8.8.8.8:443", false},
+		{"2a00:1:2:3::7", "8.8.8.8:443", false}, // of the other family
+		{"192.168.1.1", "[2606:4700::1111]:443", false},
+		{"192.168.1.1", "127.0.0.1:443", false},
+	} {
+		r := Request{Card: "c", Network: "tcp", Destination: netip.MustParseAddrPort(c.dst), Local: netip.MustParseAddr(c.local)}
+		err := p.Check(r)
+		var l *LocalError
+		if c.ok != (err == nil) || !c.ok && (!errors.As(err, &l) || l.Local != r.Local || !strings.Contains(err.Error(), c.local)) {
+			t.Errorf("from %s to %s: %v, want it to pass: %v", c.local, c.dst, err, c.ok)
 		}
 	}
 }
@@ -230,6 +369,11 @@ func TestRules(t *testing.T) {
 		{"c", "tcp", "192.168.77.1:443", ""},
 		// Wide allow rules do not open what defaults deny.
 		{"c", "tcp", "192.168.1.1:443", "default: own address"},
+		{"c", "tcp", "192.168.1.254:443", "default: next hop"},
+		{"c", "tcp", "192.168.1.3:443", ""},
+		{"c", "tcp", "5.6.7.6:443", "default: own subnet"},
+		{"c", "tcp", "[2a00:1:2:3::8]:443", "default: own subnet"},
+		{"c", "tcp", "203.0.113.1:443", "default: documentation"},
 		{"c", "tcp", "192.168.1.1:8080", ""},
 		{"c", "tcp", "127.0.0.1:80", "default: loopback"},
 		{"c", "tcp", "[::1]:80", "default: loopback"},
@@ -259,7 +403,13 @@ func TestAllowOverridesDefaults(t *testing.T) {
 		{"255.255.255.255:67", "255.255.255.255/32"},
 		{"192.168.1.255:67", "192.168.1.255"},
 		{"192.168.1.1:80", "192.168.1.1"},
-		{"203.0.113.5:80", "203.0.113.5"},
+		{"5.6.7.5:80", "5.6.7.5"},
+		{"5.6.7.6:80", "5.6.7.0/28"},
+		{"[2a00:1:2:3::8]:80", "2a00:1:2:3::/64"},
+		{"12.0.0.1:80", "12.0.0.1"},
+		{"13.0.0.1:80", "13.0.0.1"},
+		{"203.0.113.1:80", "203.0.113.0/24"},
+		{"[64:ff9b:1::1]:80", "64:ff9b:1::/48"},
 		{"10.0.0.1:80", "10.0.0.0/8"},
 		{"100.64.0.1:80", "100.64.0.0/10"},
 		{"[fd00::1]:80", "fd00::/8"},
@@ -298,7 +448,7 @@ func TestValidation(t *testing.T) {
 		{[]Rule{{Action: "deny", Transport: []string{"TCP"}}}, []string{"transport", `"TCP"`}},
 		{[]Rule{{Action: "deny", Cards: []string{""}}}, []string{"cards"}},
 	} {
-		p, err := New(c.rules, own)
+		p, err := New(Config{Rules: c.rules})
 		if err == nil || p != nil {
 			t.Errorf("%+v: no error", c.rules)
 			continue
@@ -329,12 +479,13 @@ func TestGlob(t *testing.T) {
 
 func TestDeniedError(t *testing.T) {
 	p := mustNew(t, Rule{Action: "allow"}, Rule{Action: "deny", Prefix: []string{"10.0.0.0/8"}})
-	err := p.Check("card1", "tcp", netip.MustParseAddrPort("10.1.1.1:443"))
+	err := p.Check(Request{Card: "card1", Network: "tcp", Destination: netip.MustParseAddrPort("10.1.1.1:443")})
 	if want := `egress: card "card1" may not reach tcp 10.1.1.1:443: rule 2 (deny 10.0.0.0/8)`; err == nil || err.Error() != want {
 		t.Errorf("error %v, want %s", err, want)
 	}
-	err = p.Check("card1", "udp", netip.MustParseAddrPort("127.0.0.1:53"))
-	want := `egress: card "card1" may not reach udp 127.0.0.1:53: default: loopback (an allow rule within 127.0.0.0/8 would open it)`
+	p.file = "/etc/apd/apd.toml"
+	err = p.Check(Request{Card: "card1", Network: "udp", Destination: netip.MustParseAddrPort("127.0.0.1:53")})
+	want := `egress: card "card1" may not reach udp 127.0.0.1:53: default: loopback of /etc/apd/apd.toml (an allow rule within 127.0.0.0/8 would open it)`
 	if err == nil || err.Error() != want {
 		t.Errorf("error %v, want %s", err, want)
 	}
@@ -351,20 +502,20 @@ func BenchmarkCheck(b *testing.B) {
 			dst := netip.MustParseAddrPort("8.8.8.8:443")
 			b.ReportAllocs()
 			for b.Loop() {
-				if err := p.Check("card1", "tcp", dst); err != nil {
+				if err := p.Check(Request{Card: "card1", Network: "tcp", Destination: dst}); err != nil {
 					b.Fatal(err)
 				}
 			}
 		})
 	}
 	b.Run("host", func(b *testing.B) { // with the kernel asked for the own addresses
-		p, err := New(nil, nil)
+		p, err := New(Config{})
 		if err != nil {
 			b.Fatal(err)
 		}
 		dst := netip.MustParseAddrPort("8.8.8.8:443")
 		for b.Loop() {
-			if err := p.Check("card1", "tcp", dst); err != nil {
+			if err := p.Check(Request{Card: "card1", Network: "tcp", Destination: dst}); err != nil {
 				b.Fatal(err)
 			}
 		}

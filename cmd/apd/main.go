@@ -12,7 +12,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"bipd/ap"
-	"bipd/egress"
 	"bipd/internal/config"
 	"bipd/internal/control"
 	"bipd/internal/daemon"
@@ -41,7 +40,7 @@ serial lines, and makes the connections that bipd asks for on behalf of a UICC.`
 			if err != nil {
 				return err
 			}
-			profiles, err := config.LoadProfiles(c.Profiles)
+			profiles, err := config.LoadProfiles(c.Profiles, c.Egress)
 			if err != nil {
 				return fmt.Errorf("network profiles: %w", err)
 			}
@@ -66,7 +65,7 @@ serial lines, and makes the connections that bipd asks for on behalf of a UICC.`
 func run(ctx context.Context, c *config.Apd, profiles *ap.Profiles, log *slog.Logger) error {
 	daemon.IgnoreHangup(log)
 	stream := &trace.Stream{Source: "apd"}
-	policy, err := egress.New(c.Egress.Rules, egress.HostAddrs)
+	policy, err := c.Egress.Policy()
 	if err != nil {
 		return err
 	}

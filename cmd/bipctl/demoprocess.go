@@ -127,7 +127,7 @@ reader = "vpcd:unix:DIR/card0.sock"
 path = "DIR/line0"
 multiplexer = true
 keep_alive = "5s"
-[terminal]
+RULES[terminal]
 poll_interval = "1s"
 `
 	apdConfig = `profiles = "DIR/profiles.toml"
@@ -139,7 +139,7 @@ socket = "DIR/apd.sock"
 name = "card0"
 path = "DIR/line0"
 keep_alive = "5s"
-`
+RULES`
 	apdProfiles = `[[profile]]
 name = "internet"
 default = true
@@ -149,13 +149,18 @@ password = "not to be seen in any log"
 dns = ["203.0.113.80"]
 mtu = 1500
 `
+	// The servers' addresses are for documentation, which cards reach no more than private ones.
+	demoRules = `[[egress.rule]]
+action = "allow"
+prefix = ["203.0.113.0/24"]
+`
 )
 
 // demoConfigs are the configuration files of the demonstration, by name.
 func demoConfigs(dir string) map[string]string {
 	files := map[string]string{"bipd.toml": bipdConfig, "apd.toml": apdConfig, "profiles.toml": apdProfiles}
 	for name, text := range files {
-		files[name] = strings.ReplaceAll(text, "DIR", dir)
+		files[name] = strings.NewReplacer("DIR", dir, "RULES", demoRules).Replace(text)
 	}
 	return files
 }

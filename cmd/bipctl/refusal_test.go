@@ -99,17 +99,26 @@ func repeatWord(c *net.TCPConn) {
 
 const wordPort = 7000
 
-// refusalConfigs has the time for a connection; the CP waits for its AP longer than that does for the server.
+// refusalConfigs has the time for a connection; the CP waits for its AP longer than that does for the server. The rule is
+// that of the daemon that makes the connection.
 func refusalConfigs(method trace.Method, limit time.Duration, rule string) map[string]string {
 	cp := limit
 	if method == trace.Method2 {
 		cp += 10 * time.Second
 	}
-	return map[string]string{
-		"bipd.toml": fmt.Sprintf("connect_timeout = \"%v\"\n%s", cp, rule), // the file ends in [terminal]
-		"apd.toml":  fmt.Sprintf("[proxy]\nconnect_timeout = \"%v\"\n%s", limit, rule),
+	more := map[string]string{
+		"bipd.toml": fmt.Sprintf("connect_timeout = \"%v\"\n", cp), // the file ends in [terminal]
+		"apd.toml":  fmt.Sprintf("[proxy]\nconnect_timeout = \"%v\"\n%s", limit, nowhereRule),
 	}
+	more["bipd.toml rules"], more["apd.toml rules"] = nowhereRule, rule
+	if method == trace.Method1 {
+		more["bipd.toml rules"] = rule + nowhereRule
+	}
+	return more
 }
+
+// nowhereRule allows what no route leads to.
+const nowhereRule = "[[egress.rule]]\naction = \"allow\"\nprefix = [\"198.51.100.0/24\"]\n"
 
 const denyRule = "[[egress.rule]]\naction = \"deny\"\nprefix = [\"203.0.113.80\"]\nports = [\"7070-7079\"]\n"
 
@@ -117,7 +126,8 @@ const denyRule = "[[egress.rule]]\naction = \"deny\"\nprefix = [\"203.0.113.80\"
 type refusal struct {
 	destination string
 	info        byte     // additional information on 3A, ETSI TS 102 223 clause 8.12.11
-	deciding    []string // in one line of the log of the daemon that makes the connection
+	deciding    []string // in one line of the log of the daemon that makes the connection, or that denies it
+	deniedByCP  bool     // by method 2 too, without asking the AP
 }
 
 // Each cause has its answer to the card and its line in the log, and does not hinder the next connection.
@@ -129,19 +139,19 @@ func TestRefusals(t *testing.T) {
 			s := newStand(t, m, refusalConfigs(m, within, denyRule))
 			s.serve(7075, repeatWord)
 			s.refuses(
-				refusal{s.server(81), cat.BIPNoSpecificCause, []string{s.server(81), "refused"}},
-				refusal{"198.51.100.1:80", cat.BIPNoSpecificCause, []string{"198.51.100.1:80", "unreachable"}},
-				refusal{"203.0.113.99:80", cat.BIPNoSpecificCause, []string{"203.0.113.99:80", "no route to host"}},
-				refusal{s.server(7075), cat.BIPSecurityError, []string{s.server(7075), "rule 1 (deny 203.0.113.80/32)"}},
-				refusal{"127.0.0.1:80", cat.BIPSecurityError, []string{"127.0.0.1:80", "default: loopback"}},
-				refusal{"169.254.169.254:80", cat.BIPSecurityError, []string{"169.254.169.254:80", "default: link-local"}},
+				refusal{s.server(81), cat.BIPNoSpecificCause, []string{s.server(81), "refused"}, false},
+				refusal{"198.51.100.1:80", cat.BIPNoSpecificCause, []string{"198.51.100.1:80", "unreachable"}, false},
+				refusal{"203.0.113.99:80", cat.BIPNoSpecificCause, []string{"203.0.113.99:80", "no route to host"}, false},
+				refusal{s.server(7075), cat.BIPSecurityError, []string{s.server(7075), "rule 1 (deny 203.0.113.80/32) of " + s.dir}, false},
+				refusal{"127.0.0.1:80", cat.BIPSecurityError, []string{"127.0.0.1:80", "default: loopback of " + s.dir + "/bipd.toml"}, true},
+				refusal{"169.254.169.254:80", cat.BIPSecurityError, []string{"169.254.169.254:80", "default: link-local of " + s.dir + "/bipd.toml"}, true},
 			)
 		})
 		// On a stand of its own: for the others the time for a connection is too long to be waited for.
 		t.Run(fmt.Sprintf("method%d silence", m), func(t *testing.T) {
 			t.Parallel()
 			s := newStand(t, m, refusalConfigs(m, 2*time.Second, ""))
-			s.refuses(refusal{silentHost + ":80", cat.BIPNoSpecificCause, []string{silentHost + ":80", "i/o timeout"}})
+			s.refuses(refusal{silentHost + ":80", cat.BIPNoSpecificCause, []string{silentHost + ":80", "i/o timeout"}, false})
 		})
 	}
 }
@@ -153,11 +163,11 @@ func (s *stand) refuses(list ...refusal) {
 	s.Helper()
 	s.serve(wordPort, repeatWord)
 	s.silence(silentHost)
-	decides := s.term.cp
-	if s.net.method == trace.Method2 {
-		decides = s.term.ap
-	}
 	for _, r := range list {
+		decides := s.term.cp
+		if s.net.method == trace.Method2 && !r.deniedByCP {
+			decides = s.term.ap
+		}
 		refused := func(ctx context.Context, tk *softuicc.Toolkit) error { return s.refused(ctx, tk, r) }
 		cause := r.deciding[1]
 		if err := s.use(refused, sight{cause, func(e trace.Event) bool { return strings.Contains(e.Err, cause) }}); err != nil {

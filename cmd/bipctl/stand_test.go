@@ -49,7 +49,11 @@ func newStand(t *testing.T, m trace.Method, more map[string]string) *stand {
 	s := &stand{T: t, ctx: ctx, net: n, dir: shortDir(t)}
 	configs := demoConfigs(s.dir)
 	for name, text := range more {
-		configs[name] += text
+		if of, ok := strings.CutSuffix(name, " rules"); ok { // before the others
+			configs[of] = strings.Replace(configs[of], demoRules, text+demoRules, 1)
+		} else {
+			configs[name] += text
+		}
 	}
 	// The daemons outlive ctx, which ends before the cleanup: they are ended as by an operator.
 	if s.term, err = startTerminal(context.WithoutCancel(ctx), bin, s.dir, n, configs); err != nil {

@@ -87,7 +87,7 @@ func source() (net.Listener, error) {
 // cycle runs a card whose applet reads from addr for the span, through a whole CP with method 1. The value is
 // microseconds for each 237 octets: one FETCH and one TERMINAL RESPONSE.
 func cycle(ctx context.Context, addr net.Addr, stream *trace.Stream, span time.Duration) (us float64, err error) {
-	policy, err := egress.New([]egress.Rule{{Action: "allow", Prefix: []string{"127.0.0.0/8"}}}, nil)
+	policy, err := egress.New(egress.Config{Rules: []egress.Rule{{Action: "allow", Prefix: []string{"127.0.0.0/8"}}}})
 	if err != nil {
 		return 0, err
 	}

@@ -35,7 +35,7 @@ func proxyStand(ctx context.Context) (stand, error) {
 	if err != nil {
 		return stand{}, err
 	}
-	policy, err := egress.New([]egress.Rule{{Action: "allow", Prefix: []string{"127.0.0.0/8"}}}, nil)
+	policy, err := egress.New(egress.Config{Rules: []egress.Rule{{Action: "allow", Prefix: []string{"127.0.0.0/8"}}}})
 	if err != nil {
 		return stand{}, err
 	}
@@ -127,13 +127,13 @@ func policyStand(context.Context) (stand, error) {
 	for i := range 10 {
 		rules = append(rules, egress.Rule{Action: "deny", Prefix: []string{fmt.Sprintf("198.18.%d.0/24", i)}, Ports: []string{"1-1024"}})
 	}
-	policy, err := egress.New(rules, egress.HostAddrs)
+	policy, err := egress.New(egress.Config{Rules: rules})
 	if err != nil {
 		return stand{}, err
 	}
 	dst := netip.MustParseAddrPort("192.88.100.1:443")
 	return stand{
-		ours: perItem(1, func() error { return policy.Check("bench", "tcp", dst) }),
+		ours: perItem(1, func() error { return policy.Check(egress.Request{Card: "bench", Network: "tcp", Destination: dst}) }),
 		peer: perItem(1, func() error {
 			_, err := net.InterfaceAddrs()
 			return err

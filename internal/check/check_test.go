@@ -113,7 +113,7 @@ func echoServer(t *testing.T) netip.AddrPort {
 
 func loopback(t *testing.T) *egress.Policy {
 	t.Helper()
-	p, err := egress.New([]egress.Rule{{Action: "allow", Prefix: []string{"127.0.0.0/8"}}}, nil)
+	p, err := egress.New(egress.Config{Rules: []egress.Rule{{Action: "allow", Prefix: []string{"127.0.0.0/8"}}}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"bipd/ap"
-	"bipd/egress"
 )
 
 // Apd is apd.toml.
@@ -50,6 +49,7 @@ func LoadApd(file string) (*Apd, error) {
 	if err := decodeFile(file, c); err != nil {
 		return nil, err
 	}
+	c.Egress.file = file
 	if err := c.check(); err != nil {
 		return nil, &Error{File: file, Err: err}
 	}
@@ -80,14 +80,13 @@ func (c *Apd) check() error {
 	if c.Proxy.ConnectTimeout == 0 {
 		errs = append(errs, errors.New("proxy.connect_timeout: 0s would fail every connection"))
 	}
-	if _, err := egress.New(c.Egress.Rules, nil); err != nil {
-		errs = append(errs, err)
-	}
+	errs = append(errs, c.Egress.check("", nil))
 	return errors.Join(errs...)
 }
 
 // LoadProfiles reads and checks the network profiles. The file holds credentials: see readSecret for who may have access to it.
-func LoadProfiles(file string) (*ap.Profiles, error) {
+// A DNS server that the rules let no card reach is refused.
+func LoadProfiles(file string, rules Egress) (*ap.Profiles, error) {
 	text, err := readSecret(file)
 	if err != nil {
 		return nil, err
@@ -97,6 +96,9 @@ func LoadProfiles(file string) (*ap.Profiles, error) {
 		return nil, err
 	}
 	p, err := ap.NewProfiles(f.Profiles)
+	for i, profile := range f.Profiles {
+		err = errors.Join(err, rules.check(fmt.Sprintf("profile %d (%q): dns", i+1, profile.Name), profile.DNS))
+	}
 	if err != nil {
 		return nil, &Error{File: file, Err: err}
 	}

@@ -14,7 +14,6 @@ import (
 	"bipd/bip"
 	"bipd/cat"
 	"bipd/ccid"
-	"bipd/egress"
 	"bipd/internal/sms"
 	"bipd/trace"
 )
@@ -116,11 +115,6 @@ func (k Kernel) ListenOn() (netip.Addr, error) {
 	return a, err
 }
 
-// Egress says what cards may reach.
-type Egress struct {
-	Rules []egress.Rule `toml:"rule"`
-}
-
 // DefaultBipd is what holds where bipd.toml says nothing. It has no card.
 func DefaultBipd() *Bipd {
 	return &Bipd{
@@ -141,6 +135,7 @@ func LoadBipd(file string) (*Bipd, error) {
 	if err := decodeFile(file, c); err != nil {
 		return nil, err
 	}
+	c.Egress.file = file
 	if err := c.check(); err != nil {
 		return nil, &Error{File: file, Err: err}
 	}
@@ -181,9 +176,7 @@ func (c *Bipd) check() error {
 	}
 	_, err := c.Rules()
 	errs = append(errs, err)
-	if _, err := egress.New(c.Egress.Rules, nil); err != nil {
-		errs = append(errs, err)
-	}
+	errs = append(errs, c.Egress.check("kernel.dns", c.Kernel.DNS))
 	return errors.Join(errs...)
 }
 

@@ -54,7 +54,7 @@ func TestExamples(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p, err := LoadProfiles(write(t, "profiles.toml", string(profiles), 0o600))
+	p, err := LoadProfiles(write(t, "profiles.toml", string(profiles), 0o600), Egress{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -214,7 +214,7 @@ func TestProfilesFaults(t *testing.T) {
 		"two of a name":  {profile + profile, 0o600, "another profile has it already"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			_, err := LoadProfiles(write(t, "profiles.toml", tc.text, tc.mode))
+			_, err := LoadProfiles(write(t, "profiles.toml", tc.text, tc.mode), Egress{})
 			if err == nil || !strings.Contains(err.Error(), tc.want) {
 				t.Errorf("got  %v\nwant %s", err, tc.want)
 			}

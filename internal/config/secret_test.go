@@ -13,7 +13,7 @@ import (
 // readers are the functions that read a secret's file.
 var readers = map[string]func(file string) error{
 	"PIN":      func(file string) error { _, err := ReadSecretFile(file); return err },
-	"profiles": func(file string) error { _, err := LoadProfiles(file); return err },
+	"profiles": func(file string) error { _, err := LoadProfiles(file, Egress{}); return err },
 }
 
 // secretFile writes a file that both readers take.

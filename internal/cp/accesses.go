@@ -1,6 +1,8 @@
 package cp
 
 import (
+	"net/netip"
+	"slices"
 	"sync"
 
 	"bipd/bip"
@@ -41,4 +43,15 @@ func (a *accesses) get(name string) (bip.Access, bool) {
 		}
 	}
 	return bip.Access{}, false
+}
+
+// servers are the DNS servers that the card may have been told of: those of the networks, and of the configuration.
+func (a *accesses) servers(configured []netip.Addr) []netip.Addr {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	list := slices.Clone(configured)
+	for _, l := range a.last {
+		list = append(list, l.access.DNS...)
+	}
+	return list
 }

@@ -338,12 +338,12 @@ func (b *bed) end() {
 
 func loopbackPolicy(t testing.TB) *egress.Policy {
 	t.Helper()
-	return policy(t, egress.Rule{Action: "allow", Prefix: []string{"127.0.0.0/8", "::1/128"}})
+	return policy(t, egress.Rule{Action: "allow", Prefix: []string{"127.0.0.0/8", "::1/128", "192.0.2.0/24"}})
 }
 
 func policy(t testing.TB, rules ...egress.Rule) *egress.Policy {
 	t.Helper()
-	p, err := egress.New(rules, egress.HostAddrs)
+	p, err := egress.New(egress.Config{Rules: rules})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -414,5 +414,6 @@ func TestMain(m *testing.M) {
 	if l, err := net.Listen("tcp", "127.0.0.1:0"); err == nil {
 		l.Close()
 	}
+	new(egress.Policy).Check(egress.Request{Network: "tcp", Destination: netip.MustParseAddrPort("127.0.0.1:1")})
 	os.Exit(m.Run())
 }

@@ -46,7 +46,7 @@ type Config struct {
 	Interface string         // of method 1; empty = as the host routes
 	ListenOn  netip.Addr     // of UICC server mode; the zero Addr = not offered
 	DNS       []netip.Addr   // where the AP names none
-	Policy    *egress.Policy // of method 1; nil: the defaults of package egress
+	Policy    *egress.Policy // of both methods; nil: the defaults of package egress
 
 	Line *ptylink.LinkConfig // nil: no AP; method 1 then asks nobody for the network
 	// LineWait is how long after the start of Run a card has to wait for the line to come up, which it needs for a network;
@@ -112,7 +112,7 @@ func New(cfg Config) *CP {
 			}
 		}
 		c.link = ptylink.NewLink(line)
-		c.line = newLineBearer(c.link, cfg.Trace, cfg.DNS)
+		c.line = newLineBearer(c.link, cfg.Policy, cfg.Trace, cfg.DNS)
 	}
 	return c
 }
@@ -334,7 +334,7 @@ func (c *CP) routes() bip.Router {
 	if c.cfg.Router != nil {
 		return c.cfg.Router
 	}
-	kernel := &bip.KernelBearer{Interface: c.cfg.Interface, ListenOn: c.cfg.ListenOn, DNS: c.cfg.DNS, Policy: c.cfg.Policy.Check, Trace: c.cfg.Trace}
+	kernel := &bip.KernelBearer{Interface: c.cfg.Interface, ListenOn: c.cfg.ListenOn, DNS: c.cfg.DNS, Policy: c.allow, Trace: c.cfg.Trace}
 	t := &bip.Table{Rules: c.cfg.Rules, Method1: kernel}
 	if c.line != nil {
 		t.Method2, kernel.Network = c.line, c.line.askNetwork

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"bipd/bip"
+	"bipd/egress"
 	"bipd/ptylink"
 	"bipd/ptylink/at"
 	"bipd/trace"
@@ -19,6 +20,7 @@ import (
 // for the network of method 1.
 type lineBearer struct {
 	link      *ptylink.Link
+	policy    *egress.Policy // the CP's; the AP has one of its own, and both must allow
 	trace     *trace.Stream
 	kernelDNS []netip.Addr // where the AP names no server
 	// taken holds a token for each channel from before its DLC is opened until it is closed again: the card may open a
@@ -27,8 +29,8 @@ type lineBearer struct {
 	access accesses
 }
 
-func newLineBearer(link *ptylink.Link, stream *trace.Stream, dns []netip.Addr) *lineBearer {
-	b := &lineBearer{link: link, trace: stream, kernelDNS: dns}
+func newLineBearer(link *ptylink.Link, policy *egress.Policy, stream *trace.Stream, dns []netip.Addr) *lineBearer {
+	b := &lineBearer{link: link, policy: policy, trace: stream, kernelDNS: dns}
 	for n := range b.taken {
 		b.taken[n] = make(chan struct{}, 1)
 	}
@@ -41,6 +43,10 @@ func (b *lineBearer) Method() trace.Method { return trace.Method2 }
 // Prepare has nothing to ask beforehand.
 func (b *lineBearer) Prepare(_ context.Context, r bip.Request) bip.Dialer {
 	return bip.DialerFunc(func(ctx context.Context) (net.Conn, error) {
+		// The local address, if any, is the AP's.
+		if err := judge(b.policy, egress.Request{Card: r.Card, Network: r.Network, Destination: r.Remote, DNS: b.access.servers(b.kernelDNS)}); err != nil {
+			return nil, err
+		}
 		taken := b.taken[r.Channel]
 		select {
 		case taken <- struct{}{}:
@@ -168,6 +174,9 @@ func withCause(err error) error {
 	case errors.Is(err, ptylink.ErrDown):
 		return noNetwork(err)
 	case errors.As(err, &cme):
+		if cme == at.ErrPolicy {
+			err = fmt.Errorf("by the rules of the AP, whose log names the one: %w", err)
+		}
 		return &bip.Error{Cause: causes[cme], Err: err}
 	}
 	return err

@@ -3,7 +3,6 @@ package terminal
 import (
 	"time"
 
-	"bipd/egress"
 	"bipd/internal/config"
 	"bipd/internal/cp"
 	"bipd/uicc"
@@ -15,7 +14,7 @@ const lineWait = 10 * time.Second
 // newUnit puts together what one card needs beside its reader: its line to the AP, its policy.
 func (t *Terminal) newUnit(card config.Card, reader uicc.Reader) (*cp.CP, error) {
 	c, log := t.cfg.File, t.cfg.Log
-	policy, err := egress.New(c.Egress.Rules, egress.HostAddrs)
+	policy, err := c.Egress.Policy()
 	if err != nil {
 		return nil, err
 	}

@@ -58,7 +58,7 @@ func streamServer(t *testing.T) (netip.AddrPort, *atomic.Int32) {
 // serveAP is an AP at the line of this path until the end of the test.
 func serveAP(t *testing.T, path string) {
 	t.Helper()
-	policy, err := egress.New([]egress.Rule{{Action: "allow", Prefix: []string{"127.0.0.0/8"}}}, egress.HostAddrs)
+	policy, err := egress.New(egress.Config{Rules: []egress.Rule{{Action: "allow", Prefix: []string{"127.0.0.0/8"}}}})
 	if err != nil {
 		t.Fatal(err)
 	}

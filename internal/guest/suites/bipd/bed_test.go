@@ -45,6 +45,9 @@ reader = "ccid:*"
 path = "DIR/line-*"
 multiplexer = true
 keep_alive = "5s"
+[[egress.rule]]
+action = "allow"
+prefix = ["203.0.113.0/24"]
 `,
 	"apd.toml": `profiles = "DIR/profiles.toml"
 [log]
@@ -55,6 +58,9 @@ socket = "DIR/apd.sock"
 name = "SLOT"
 path = "DIR/line-SLOT"
 keep_alive = "5s"
+[[egress.rule]]
+action = "allow"
+prefix = ["203.0.113.0/24"]
 `,
 	"profiles.toml": `[[profile]]
 name = "internet"

@@ -1,0 +1,38 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+
+	"bipd/egress"
+)
+
+// Egress says what cards may reach.
+type Egress struct {
+	// OwnAddresses are addresses and prefixes that count as the machine's own beside those of its interfaces.
+	OwnAddresses []string      `toml:"own_addresses"`
+	Rules        []egress.Rule `toml:"rule"`
+
+	file string
+}
+
+// Policy is what the rules make.
+func (e Egress) Policy() (*egress.Policy, error) {
+	return egress.New(egress.Config{Rules: e.Rules, Own: e.OwnAddresses, File: e.file})
+}
+
+// check checks the rules, and that cards can reach the DNS servers that the key names.
+func (e Egress) check(key string, dns []netip.Addr) error {
+	policy, err := e.Policy()
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for _, server := range dns {
+		if err := policy.CheckDNS(server); err != nil {
+			errs = append(errs, fmt.Errorf("%s: no card can reach %s: %w", key, server, err))
+		}
+	}
+	return errors.Join(errs...)
+}
