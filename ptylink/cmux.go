@@ -12,56 +12,33 @@ import (
 
 // AT+CMUX, 3GPP TS 27.007 5.7: it starts the multiplexer.
 //
-//	AT+CMUX=<mode>[,<subset>[,<port_speed>[,<N1>[,<T1>[,<N2>[,<T2>]]]]]]
+//	AT+CMUX=<mode>[,<subset>[,<port_speed>[,<N1>[,<T1>[,<N2>[,<T2>[,<T3>[,<k>]]]]]]]]
 //
-// T1 and T2 are in units of 10 ms. A value left out is the other end's own.
+// T1 and T2 are in units of 10 ms, T3 in seconds. N1 left out is the standard's, timers left out are the other end's own. T3
+// (wake-up from power saving) and k (window of the error recovery mode) are taken and have no use here.
+//
+// The ranges are written as single values and ranges alone, for ofono reads no list.
 const (
 	nameCMUX  = "+CMUX"
-	cmuxUsage = "(0,1),(0),(1-6),(31-1500),(1-255),(0-100),(2-255)"
+	cmuxUsage = "(0-1),(0),(1-8),(31-1500),(1-255),(0-100),(2-255),(1-255),(1-7)"
 	muxUnit   = 10 * time.Millisecond
+
+	standardN1         = 31 // 27.010 5.7.2, basic option
+	standardN1Advanced = 64
 
 	muxOverhead = 7                      // octets of a frame around its payload at most
 	muxT1       = 300 * time.Millisecond // package mux's own, good for 512 octets at 115200 bit/s
 )
 
-// portSpeeds are the codes of <port_speed>, in bit/s. A faster line leaves the value out.
-var portSpeeds = map[int]uint64{9600: 1, 19200: 2, 38400: 3, 57600: 4, 115200: 5, 230400: 6}
+// portSpeeds are the codes of <port_speed>, in bit/s. Those above mostSent came later: the CP leaves them out.
+var portSpeeds = map[int]uint64{9600: 1, 19200: 2, 38400: 3, 57600: 4, 115200: 5, 230400: 6, 460800: 7, 921600: 8}
 
-// CheckMode says when the CP asks for the payload check, see mux.Config. It is an addition of ours: an AP that does not
-// know it leaves the line without.
-type CheckMode int
-
-const (
-	CheckUART CheckMode = iota // on a UART, which has a speed; a pty loses nothing
-	CheckOn
-	CheckOff
-)
-
-// AT%MUXCHK=<0|1> says whether the multiplexer has the payload check that AT+CMUX starts on the next command line. Any
-// other line between the two takes it back, so that it never holds for a CP that did not ask.
-const (
-	nameMuxCheck  = "%MUXCHK"
-	muxCheckUsage = "(0,1)"
-)
-
-// wanted tells whether to ask on a line of a speed, 0 for none.
-func (m CheckMode) wanted(speed int) bool { return m == CheckOn || m == CheckUART && speed > 0 }
-
-// parseMuxCheck reads the command.
-func parseMuxCheck(c at.Command) (on bool, err error) {
-	v, err := setValues(c, nameMuxCheck)
-	if err != nil {
-		return false, err
-	}
-	on = v.Number("payload check", 0, 1) == 1
-	err = v.End()
-	return on && err == nil, err
-}
+const mostSent = 6
 
 // cmuxCommand asks for the multiplexer that cfg describes. speed is that of the line, 0 where it has none.
 func cmuxCommand(cfg mux.Config, speed int) at.Command {
 	args := []at.Arg{at.Num(flag(cfg.Advanced)), at.Num(0), {}, at.Num(uint64(cfg.N1)), {}, {}}
-	if code, ok := portSpeeds[speed]; ok {
+	if code, ok := portSpeeds[speed]; ok && code <= mostSent {
 		args[2] = at.Num(code)
 	}
 	if cfg.T1 > 0 {
@@ -85,8 +62,12 @@ func parseCMUX(c at.Command, cfg mux.Config, speed int) (mux.Config, error) {
 	}
 	cfg.Advanced = v.Number("mode", 0, 1) == 1
 	v.NumberOr("subset", 0, 0, 0) // UIH frames only
-	code := v.NumberOr("port speed", 1, 6, 0)
-	cfg.N1 = int(v.NumberOr("N1", 31, mux.MaxN1, uint64(cfg.N1)))
+	code := v.NumberOr("port speed", 1, 8, 0)
+	n1 := uint64(standardN1)
+	if cfg.Advanced {
+		n1 = standardN1Advanced
+	}
+	cfg.N1 = int(v.NumberOr("N1", standardN1, mux.MaxN1, n1))
 	if n := v.NumberOr("T1", 1, 255, 0); n > 0 {
 		cfg.T1 = time.Duration(n) * muxUnit
 	}
@@ -96,6 +77,8 @@ func parseCMUX(c at.Command, cfg mux.Config, speed int) (mux.Config, error) {
 	if n := v.NumberOr("T2", 2, 255, 0); n > 0 {
 		cfg.T2 = time.Duration(n) * muxUnit
 	}
+	v.NumberOr("T3", 1, 255, 0)
+	v.NumberOr("k", 1, 7, 0)
 	if err := v.End(); err != nil {
 		return cfg, err
 	}
@@ -139,7 +122,7 @@ func frameTime(n, speed int) time.Duration {
 // bestN1 is N1 for a line of a speed, 0 for a pty: the longest within longestFrame. 1499, not 1500, for the sake of Linux
 // n_gsm, which drops the latter. On a pty more than 512 gains nothing, since frames share a write.
 func bestN1(speed int) int {
-	best := 31 // the standard's
+	best := standardN1
 	for _, n := range []int{64, 127, 256, 512, 1499} {
 		if speed > 0 && frameTime(n, speed) <= longestFrame || speed == 0 && n <= 512 {
 			best = n

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net/netip"
 	"reflect"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -165,18 +166,34 @@ func TestCMUX(t *testing.T) {
 		return parseCMUX(cmds[0], base, speed)
 	}
 	for line, want := range map[string]mux.Config{
-		"AT+CMUX=0":                {N1: 512, KeepAlive: time.Second},
-		"AT+CMUX=1,0,5,31,10,3,30": {N1: 31, KeepAlive: time.Second, Advanced: true, T1: 100 * time.Millisecond, N2: 3, T2: 300 * time.Millisecond},
+		"AT+CMUX=0":                     {N1: 31, KeepAlive: time.Second},
+		"AT+CMUX=1":                     {N1: 64, KeepAlive: time.Second, Advanced: true},
+		"AT+CMUX=1,0,5,,10":             {N1: 64, KeepAlive: time.Second, Advanced: true, T1: 100 * time.Millisecond},
+		"AT+CMUX=0,0,5,31,10,3,30,10,2": {N1: 31, KeepAlive: time.Second, T1: 100 * time.Millisecond, N2: 3, T2: 300 * time.Millisecond},
+		"AT+CMUX=1,0,5,31,10,3,30":      {N1: 31, KeepAlive: time.Second, Advanced: true, T1: 100 * time.Millisecond, N2: 3, T2: 300 * time.Millisecond},
 	} {
 		if got, err := parse(line, 115200); err != nil || got != want {
 			t.Errorf("%s: %+v %v", line, got, err)
 		}
 	}
 	for _, line := range []string{"AT+CMUX=2", "AT+CMUX=0,1", "AT+CMUX=0,0,6", "AT+CMUX=0,0,7", "AT+CMUX=0,0,,30", "AT+CMUX=0,0,,1501",
-		"AT+CMUX=0,0,,,256", "AT+CMUX=0,0,,,,101", "AT+CMUX=0,0,,,,,1", "AT+CMUX=0,0,,,,,,1", "AT+CMUX", "AT+CMUX?"} {
+		"AT+CMUX=0,0,,,256", "AT+CMUX=0,0,,,,101", "AT+CMUX=0,0,,,,,1", "AT+CMUX=0,0,9", "AT+CMUX=0,0,,,,,,0", "AT+CMUX=0,0,,,,,,256",
+		"AT+CMUX=0,0,,,,,,,0", "AT+CMUX=0,0,,,,,,,8", "AT+CMUX=0,0,5,31,10,3,30,10,2,1", "AT+CMUX", "AT+CMUX?"} {
 		if got, err := parse(line, 115200); err == nil {
 			t.Errorf("%s: %+v", line, got)
 		}
+	}
+	if got, err := parse("AT+CMUX=0,0,8,127", 921600); err != nil || got.N1 != 127 {
+		t.Errorf("%+v %v", got, err)
+	}
+	// What ofono reads: in each pair of parentheses one number or one range.
+	for _, values := range strings.Split(cmuxUsage, "),(") {
+		if !regexp.MustCompile(`^[0-9]+(-[0-9]+)?$`).MatchString(strings.Trim(values, "()")) {
+			t.Errorf("%s: %s", cmuxUsage, values)
+		}
+	}
+	if n := strings.Count(cmuxUsage, "("); n != 9 {
+		t.Errorf("%d values", n)
 	}
 	slow := paced(base, 9600)
 	if slow.T1 < 2*time.Second || slow.T2 < slow.T1 || slow.WriteSize != 512+muxOverhead || paced(base, 0) != base {

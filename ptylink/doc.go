@@ -16,7 +16,11 @@
 // # Serial ports
 //
 // A line with a speed is a serial port: N1 and T1 fit the speed, each frame is a write that returns when little is left in the
-// kernel, and the CP asks for the payload check of package mux, since 27.010 has none for data: AT%MUXCHK=? must be
-// answered by "%MUXCHK: (0,1)", then AT%MUXCHK=1 holds for AT+CMUX on the next command line. An AP of another make leaves
-// the line without.
+// kernel, and the CP asks for the payload check of package mux, since 27.010 has none for data: AT%MUXCHK=? tells whether
+// the AP knows it, then AT%MUXCHK=1,<nonce> holds for AT+CMUX on the next command line. An AP of another make leaves
+// the line without, unless the check is required (CheckOn).
+//
+// The line may change what is said before the multiplexer runs. So no refusal and no silence is believed before the question
+// was asked three times; what both ends agreed on is compared by the key of the check; and a line that once had the
+// multiplexer or the check goes on wanting it. AT in AT mode has no check: a line without multiplexer can change a value.
 package ptylink

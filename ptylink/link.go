@@ -44,7 +44,9 @@ type Link struct {
 	cfg LinkConfig
 	log *slog.Logger
 
-	waiting bool // Run's: that the AP is awaited was logged
+	// Run's own.
+	waiting          bool // that the AP is awaited was logged
+	hadMux, hadCheck bool // the line has had them: it goes on wanting them, for nobody takes them away
 
 	mu  sync.Mutex
 	now *session // the line while it is up, else nil
@@ -86,7 +88,11 @@ func (l *Link) Run(ctx context.Context) error {
 func (l *Link) hold(ctx context.Context, s *session) {
 	l.waiting = false
 	l.setSession(s)
-	l.log.Info("line up", "multiplexer", s.mux != nil)
+	if s.mux != nil {
+		l.log.Info("line up", "multiplexer", true, "n1", s.cfg.N1, "payload_check", s.cfg.Check)
+	} else {
+		l.log.Info("line up", "multiplexer", false)
+	}
 	if l.cfg.State != nil {
 		l.cfg.State(true, nil)
 	}

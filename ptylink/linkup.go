@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"slices"
 	"time"
 
 	"bipd/ptylink/at"
@@ -19,7 +18,7 @@ const (
 	wakeTime    = 15 * time.Second       // a line on which AT gets no answer is then closed and opened anew
 	firstWake   = 500 * time.Millisecond // before the other end's multiplexer is closed, doubled each time
 	longestWake = 2 * time.Second
-	muxTime     = 10 * time.Second // for the start of the multiplexer and of AT on it
+	muxTime     = 10 * time.Second // for SABM on DLCI 0 and on that of AT, which N2 times T1 bounds as well
 	leastAsk    = time.Second      // for AT as a keep-alive, which may first have to find out whose answer is whose
 )
 
@@ -30,6 +29,7 @@ type session struct {
 	line   io.ReadWriteCloser // the multiplexer's once that is there
 	client *at.Client
 	mux    *mux.Mux // nil without multiplexer
+	cfg    mux.Config
 }
 
 // bringUp opens the line and makes it ready: AT until the AP answers, ATE0, AT+CMEE=1, AT+CMUX.
@@ -107,60 +107,132 @@ func prepare(ctx context.Context, c *at.Client) error {
 		{Name: "E", Form: at.Set, Args: []at.Arg{at.Num(0)}},
 		{Name: "+CMEE", Form: at.Set, Args: []at.Arg{at.Num(1)}},
 	} {
-		if _, err := c.Do(ctx, cmd); err != nil && !refused(err) {
-			return fmt.Errorf("%v: %w", cmd, err)
+		for range asks {
+			_, err := c.Do(ctx, cmd)
+			if err == nil {
+				break
+			}
+			if !refused(err) {
+				return fmt.Errorf("%v: %w", cmd, err)
+			}
 		}
 	}
 	return nil
 }
 
-// startMux starts the multiplexer and moves AT to its DLC. An AP that refuses it leaves the session as it was.
-func (l *Link) startMux(ctx context.Context, s *session) (err error) {
-	ctx, cancel := context.WithTimeout(ctx, muxTime)
-	defer cancel()
-	speed := lineSpeed(s.line)
-	cfg := paced(l.cfg.Mux, speed)
-	if l.cfg.Check.wanted(speed) {
-		if cfg.Check, err = l.askForCheck(ctx, s.client); err != nil {
-			return err
+// A line may change a question or its answer: nothing is believed of an AP that it has not answered three times.
+const (
+	asks    = 3
+	askTime = time.Second // for each
+)
+
+// answered asks a question until it is answered as it should be. false means that the AP has refused it, or not answered it
+// though it answers AT, three times. The error is the line's, or that the AP answers nothing any more.
+func answered(ctx context.Context, c *at.Client, ask func(context.Context) error) (bool, error) {
+	var err error
+	for range asks {
+		try, cancel := context.WithTimeout(ctx, askTime)
+		err = ask(try)
+		cancel()
+		switch {
+		case err == nil:
+			return true, nil
+		case ctx.Err() != nil || !refused(err) && !errors.Is(err, at.ErrTimeout) && !errors.Is(err, ErrAnswer):
+			return false, err
 		}
 	}
-	rest, err := s.client.Switch(ctx, cmuxCommand(cfg, speed))
-	if refused(err) {
-		l.log.Warn("the AP refuses the multiplexer, the line stays without", "err", err)
-		return nil
+	if errors.Is(err, at.ErrTimeout) {
+		try, cancel := context.WithTimeout(ctx, askTime)
+		defer cancel()
+		return false, c.Sync(try)
 	}
+	return false, nil
+}
+
+// startMux starts the multiplexer and moves AT to its DLC. An AP that refuses it leaves the session as it was, unless this
+// line has had it before, or is to have the payload check: then there is no line.
+func (l *Link) startMux(ctx context.Context, s *session) error {
+	speed := lineSpeed(s.line)
+	cfg := paced(l.cfg.Mux, speed)
+	check, err := l.wantsCheck(ctx, s.client, speed)
 	if err != nil {
 		return err
 	}
+	cfg.Negotiate = cfg.Negotiate || speed > 0 && !check // with the check the key tells where N1 differs
+	var rest []byte
+	for range asks {
+		if rest, cfg, err = switchToMux(ctx, s.client, cmuxCommand(cfg, speed), cfg, check); !refused(err) {
+			break
+		}
+	}
+	if refused(err) && !check && !l.hadMux {
+		l.log.Warn("the AP refuses the multiplexer, the line stays without", "err", err)
+		return nil
+	}
+	if err != nil { // what was lost may have been the AP's OK: the next try closes its multiplexer first
+		return fmt.Errorf("start of the multiplexer: %w", err)
+	}
+	s.cfg = cfg
 	s.mux = mux.New(&restLine{s.line, rest}, cfg)
-	if err := s.mux.Start(ctx); err != nil {
+	if err := l.openAT(ctx, s); err != nil {
 		return err
 	}
-	dlc, err := s.mux.Open(ctx, dlcAT)
+	l.hadMux, l.hadCheck = true, l.hadCheck || check
+	return nil
+}
+
+// wantsCheck tells whether the multiplexer is to have the payload check.
+func (l *Link) wantsCheck(ctx context.Context, c *at.Client, speed int) (bool, error) {
+	if !l.cfg.Check.wanted(speed) {
+		return false, nil
+	}
+	known, err := checkKnown(ctx, c)
+	switch {
+	case err != nil || known:
+		return known, err
+	case l.cfg.Check == CheckOn || l.hadCheck:
+		return false, errNoCheck
+	}
+	l.log.Warn("the AP knows no payload check: octets that the line changes are not noticed")
+	return false, nil
+}
+
+// switchToMux sends AT+CMUX, right behind AT%MUXCHK where the payload check is wanted, and gives what came behind its OK and
+// the multiplexer's configuration.
+func switchToMux(ctx context.Context, c *at.Client, cmux at.Command, cfg mux.Config, check bool) ([]byte, mux.Config, error) {
+	if check {
+		agreed, err := askForCheck(ctx, c)
+		if err != nil {
+			return nil, cfg, err
+		}
+		if cfg, err = agreed.apply(cfg, cmux); err != nil {
+			return nil, cfg, err
+		}
+	}
+	try, cancel := context.WithTimeout(ctx, askTime)
+	defer cancel()
+	rest, err := c.Switch(try, cmux)
+	return rest, cfg, err
+}
+
+// openAT starts the multiplexer at this end and makes AT ready on its DLC.
+func (l *Link) openAT(ctx context.Context, s *session) error {
+	start, cancel := context.WithTimeout(ctx, muxTime)
+	defer cancel()
+	if err := s.mux.Start(start); err != nil {
+		return err
+	}
+	dlc, err := s.mux.Open(start, dlcAT)
 	if err != nil {
 		return err
 	}
 	s.client = l.newClient(dlc)
-	if err := s.client.Sync(ctx); err != nil {
+	ready, cancel := context.WithTimeout(ctx, asks*askTime)
+	defer cancel()
+	if err := s.client.Sync(ready); err != nil {
 		return err
 	}
-	return prepare(ctx, s.client)
-}
-
-// askForCheck asks for the payload check, right before AT+CMUX. A modem may answer OK to whatever it does not know, so
-// that the AP must know the command's values first.
-func (l *Link) askForCheck(ctx context.Context, c *at.Client) (bool, error) {
-	lines, err := c.Do(ctx, at.Command{Name: nameMuxCheck, Form: at.Test})
-	known := err == nil && slices.Equal(lines, []string{nameMuxCheck + ": " + muxCheckUsage})
-	if known {
-		_, err = c.Do(ctx, at.Command{Name: nameMuxCheck, Form: at.Set, Args: []at.Arg{at.Num(1)}})
-	}
-	if refused(err) || err == nil && !known {
-		l.log.Warn("the AP knows no payload check: octets that the line changes are not noticed")
-		return false, nil
-	}
-	return err == nil, err
+	return prepare(ready, s.client)
 }
 
 // refused reports whether the AP has answered, with an error.

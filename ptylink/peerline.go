@@ -14,8 +14,8 @@ import (
 const (
 	// helloTime bounds the closing of a CP's multiplexer as the line is opened.
 	helloTime = 200 * time.Millisecond
-	// startTime bounds the wait for the CP's SABM after AT+CMUX.
-	startTime = 2 * time.Second
+	// startTime bounds the wait for the CP's SABM after AT+CMUX: gsm0710muxd sends it 2 s later.
+	startTime = 10 * time.Second
 )
 
 // apName is what ATI and AT+GMI answer.
@@ -31,11 +31,11 @@ func (p *Peer) serveAT(ctx context.Context, line io.ReadWriteCloser) (heard bool
 		return false, cfg, err
 	}
 	tap := tracer(p.cfg.Tap)
-	var check, asked bool // for this command line, and for the next
+	var check, asked muxCheck // for this command line, and for the next
 	s := at.NewServer(at.ServerConfig{Name: apName, Echo: true, Log: p.log, Trace: func(received bool, l string) {
 		if received {
 			heard = true
-			check, asked = asked, false
+			check, asked = asked, muxCheck{}
 		}
 		if tap != nil {
 			tap(received, l)
@@ -43,8 +43,10 @@ func (p *Peer) serveAT(ctx context.Context, line io.ReadWriteCloser) (heard bool
 	}})
 	p.register(s)
 	s.Handle(nameMuxCheck, func(_ context.Context, c at.Command) (_ []string, err error) {
-		asked, err = parseMuxCheck(c)
-		return nil, err
+		if asked, err = parseMuxCheck(c); err != nil {
+			return nil, err
+		}
+		return asked.lines()
 	}, muxCheckUsage)
 	s.Handle(nameCMUX, func(_ context.Context, c at.Command) ([]string, error) {
 		speed := lineSpeed(line)
@@ -52,8 +54,9 @@ func (p *Peer) serveAT(ctx context.Context, line io.ReadWriteCloser) (heard bool
 		if err != nil {
 			return nil, err
 		}
-		cfg = paced(wanted, speed)
-		cfg.Check = check
+		if cfg, err = check.apply(paced(wanted, speed), c); err != nil {
+			return nil, err
+		}
 		return nil, at.ErrSwitch
 	}, cmuxUsage)
 	defer p.setServer(s)()

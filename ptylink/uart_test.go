@@ -172,16 +172,19 @@ func TestCheckIsAsked(t *testing.T) {
 // The AP's multiplexer has the payload check if the CP asked for it on the line before AT+CMUX, and only then.
 func TestCheckHoldsForTheNextLine(t *testing.T) {
 	for script, want := range map[string]bool{
-		"AT%MUXCHK=1\rAT+CMUX=0\r":               true,
-		"AT%MUXCHK=1\rnoise\rAT+CMUX=0\r":        true,
-		"AT+CMUX=0\r":                            false,
-		"AT%MUXCHK=0\rAT+CMUX=0\r":               false,
-		"AT%MUXCHK=1\rAT\rAT+CMUX=0\r":           false,
-		"AT%MUXCHK=1\rAT%MUXCHK=2\rAT+CMUX=0\r":  false,
-		"AT%MUXCHK=1\rAT%MUXCHK=?\rAT+CMUX=0\r":  false,
-		"AT%MUXCHK=1\rAT%MUXCHK\rAT+CMUX=0,0\r":  false,
-		"AT%MUXCHK=1,1\rAT+CMUX=0\r":             false,
-		"AT%MUXCHK=1\rAT+CMUX=9\rAT+CMUX=0,0,\r": false,
+		"AT%MUXCHK=1,7\rAT+CMUX=0\r":              true,
+		"AT%MUXCHK=1,7\rnoise\rAT+CMUX=0\r":       true,
+		"AT+CMUX=0\r":                             false,
+		"AT%MUXCHK=1\rAT+CMUX=0\r":                false,
+		"AT%MUXCHK=0\rAT+CMUX=0\r":                false,
+		"AT%MUXCHK=1,7\rAT\rAT+CMUX=0\r":          false,
+		"AT%MUXCHK=1,7\rAT%MUXCHK=2\rAT+CMUX=0\r": false,
+		"AT%MUXCHK=1,7\rAT%MUXCHK=?\rAT+CMUX=0\r": false,
+		"AT%MUXCHK=1,7\rAT%MUXCHK\rAT+CMUX=0,0\r": false,
+		"AT%MUXCHK=1,7,1\rAT+CMUX=0\r":            false,
+		"AT%MUXCHK=0,7\rAT+CMUX=0\r":              false,
+		"AT%MUXCHK=1,4294967296\rAT+CMUX=0\r":     false,
+		"AT%MUXCHK=1,7\rAT+CMUX=9\rAT+CMUX=0\r":   false,
 	} {
 		t.Run(script, func(t *testing.T) {
 			testkit.NoLeaks(t)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
+	"time"
 )
 
 // The payload check is an addition of ours to TS 27.010, whose FCS covers only the header of a UIH frame. With it the
@@ -13,13 +14,25 @@ import (
 //	user DLC: data | CRC-32 over all data of the DLC in this direction since it was opened
 //	DLCI 0:   messages | CRC-32 over the messages of this frame
 //
-// Both sums begin with two octets that are not sent: the DLCI and the role of the sender (0 initiator, 1 responder). So a
-// changed octet, and a frame lost, repeated, put in another place or on another DLC fail the check of this frame or of
-// the next. A frame without data tells the last sum: it comes before the DISC of an orderly end, and no other end is one.
+// Every sum begins with ten octets that are not sent: DLCI, role of the sender (0 initiator, 1 responder), Config.Key, and
+// the number of the opening (0 on DLCI 0), both in four octets. Whoever opens a DLC counts: the SABM carries the number of
+// the opening as its information field, and the UA repeats it. So a changed octet, a frame lost, repeated, put in another
+// place or on another DLC, and a frame of an earlier opening or multiplexer fail the check of this frame or of the next.
 //
-// A user DLC whose check fails is torn (DM and DISC) and none of the frame is delivered. On DLCI 0 the frame is dropped,
-// and the peer, which gets no response, asks again.
+// A frame without data tells the last sum: as it is when the DLC has been quiet for a second, and again at growing
+// intervals, so that the loss of the last frame is noticed; complemented before the DISC of an orderly end, and no other
+// end is one.
+//
+// A user DLC whose check fails is torn (DM and DISC) and none of the frame is delivered. Where that happens to three one
+// after the other, the multiplexer ends: the two ends may not agree. On DLCI 0 the frame is dropped, and the peer, which
+// gets no response, asks again.
 const checkLen = 4
+
+const (
+	tellFirst   = time.Second // silence of a DLC before its sum is told, doubled each time
+	tellLongest = time.Minute
+	mostTorn    = 3 // DLCs torn one after the other
+)
 
 // errCheckShort is an information field that has no room for a check.
 var errCheckShort = errors.New("no check")
@@ -33,8 +46,37 @@ func (s *station) tail() int {
 }
 
 // seed is the sum before the first octet.
-func seed(dlci int, sender Role) uint32 {
-	return crc32.ChecksumIEEE([]byte{byte(dlci), byte(sender)})
+func (s *station) seed(dlci int, sender Role, opening uint32) uint32 {
+	b := binary.BigEndian.AppendUint32([]byte{byte(dlci), byte(sender)}, s.cfg.Key)
+	return crc32.ChecksumIEEE(binary.BigEndian.AppendUint32(b, opening))
+}
+
+// begin makes d the DLC of an opening, from either side.
+func (s *station) begin(d *DLC, opening uint32) {
+	d.opening = opening
+	d.txSum, d.rxSum = s.seed(d.dlci, s.cfg.Role, opening), s.seed(d.dlci, s.peerRole(), opening)
+}
+
+// nextOpening is the number of the next opening from this side. Those of the two sides differ.
+func (s *station) nextOpening() uint32 {
+	s.openings += 2
+	return s.openings | uint32(s.cfg.Role)
+}
+
+// openingInfo is the information field of a SABM for d, and of the UA to it.
+func (s *station) openingInfo(opening uint32) []byte {
+	if !s.cfg.Check {
+		return nil
+	}
+	return binary.BigEndian.AppendUint32(nil, opening)
+}
+
+// openingOf reads the information field of SABM or UA. A peer that sends none has opening 0.
+func openingOf(f frame) uint32 {
+	if len(f.info) != 4 {
+		return 0
+	}
+	return binary.BigEndian.Uint32(f.info)
 }
 
 // peerRole is the other end's role.
@@ -66,7 +108,7 @@ func (s *station) checkControl(info []byte) ([]byte, bool) {
 		return info, true
 	}
 	messages, want, err := cutCheck(info)
-	return messages, err == nil && sum(seed(0, s.peerRole()), messages) == want
+	return messages, err == nil && sum(s.seed(0, s.peerRole(), 0), messages) == want
 }
 
 // checkData gives the data of a frame on d, if its check is right.
@@ -78,9 +120,55 @@ func (s *station) checkData(d *DLC, info []byte) ([]byte, bool) {
 	if err != nil || d.rxEnded {
 		return nil, false
 	}
+	if len(data) == 0 {
+		d.rxEnded = want == ^d.rxSum
+		return nil, d.rxEnded || want == d.rxSum
+	}
 	d.rxSum = sum(d.rxSum, data)
-	d.rxEnded = len(data) == 0
-	return data, d.rxSum == want
+	if d.rxSum != want {
+		return nil, false
+	}
+	if len(info) == s.cfg.N1 {
+		s.torn = 0 // the two ends agree
+	}
+	return data, true
+}
+
+// checkFailed tears d, and ends everything where nothing else is torn any more.
+func (s *station) checkFailed(d *DLC, now time.Time) {
+	s.cfg.Log.Warn("mux: payload check failed, DLC closed", "dlci", d.dlci)
+	s.abort(d, fmt.Errorf("DLC %d: %w", d.dlci, ErrCheck), now)
+	if s.torn++; s.torn == mostTorn {
+		s.end(fmt.Errorf("%d DLCs torn one after the other: %w", s.torn, ErrCheck))
+	}
+}
+
+// quietSince has the sum of d told some time after its last data.
+func (s *station) quietSince(d *DLC, now time.Time, wait time.Duration) {
+	if !s.cfg.Check {
+		return
+	}
+	if d.tellDue.IsZero() {
+		s.rearm = true // else the timer comes too early, which does no harm
+	}
+	d.tellWait, d.tellDue = wait, now.Add(wait)
+}
+
+// tell tells the sum of a DLC that is quiet.
+func (s *station) tell(d *DLC, now time.Time) {
+	d.tellDue = time.Time{}
+	if d.state != dlcOpen || d.tx.len() > 0 {
+		return // what comes next tells it
+	}
+	if len(s.ctl) < maxControlQueue {
+		s.sendSum(d, d.txSum)
+	}
+	s.quietSince(d, now, min(2*d.tellWait, tellLongest))
+}
+
+// sendSum sends a frame without data.
+func (s *station) sendSum(d *DLC, sum uint32) {
+	s.send(frame{dlci: d.dlci, typ: frameUIH, cr: s.commandCR(), info: appendSum(nil, sum)})
 }
 
 // withCheck gives the information field for data of d. It is valid until the next call.
@@ -95,6 +183,9 @@ func (s *station) withCheck(d *DLC, data []byte) []byte {
 
 // endOfStream is how the peer's DISC ends d: in order, or torn where the check of the end is missing.
 func (s *station) endOfStream(d *DLC, orderly error) error {
+	if d.rxEnded {
+		s.torn = 0
+	}
 	if s.cfg.Check && d.opened && !d.rxEnded {
 		return fmt.Errorf("DLC %d closed, its end is missing: %w", d.dlci, ErrCheck)
 	}

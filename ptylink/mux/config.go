@@ -42,8 +42,12 @@ type Config struct {
 	// may change octets. Both ends must have it on, and both must be of this package:
 	// it is no part of TS 27.010. See ErrCheck.
 	Check bool
+	// Key goes into every sum of the payload check: where the keys of the two ends
+	// differ, all checks fail. Ends that make it of all that they agreed on, and of a
+	// number that is new each time, notice a difference and frames of an earlier life.
+	Key uint32
 	// Negotiate makes Open ask for N1 with a PN command before the SABM. A peer that
-	// does not know PN costs T2 times N2 if it stays silent. PN is always answered.
+	// does not know PN costs T2 times N2 if it stays silent, once. PN is always answered.
 	Negotiate bool
 	// T1 is how long an answer to SABM, DISC and CLD may take before the next try,
 	// default 300 ms. The standard's 100 ms is too short for a slow line: take at

@@ -41,7 +41,7 @@ func (s *station) try(c *command, now time.Time) {
 func (s *station) message(m message) {
 	info := appendMessage(nil, m)
 	if s.cfg.Check {
-		info = appendSum(info, sum(seed(0, s.cfg.Role), info))
+		info = appendSum(info, sum(s.seed(0, s.cfg.Role, 0), info))
 	}
 	s.send(frame{typ: frameUIH, cr: s.commandCR(), info: info})
 }
@@ -70,6 +70,7 @@ func (s *station) unanswered(c *command, now time.Time) {
 	s.forget(c.typ, c.d)
 	switch c.typ {
 	case msgPN: // the peer cannot negotiate: N1 is as configured at both ends
+		s.noPN = !s.answers[msgPN]
 		if c.d.state == dlcNegotiating {
 			s.connect(c.d, now)
 		}

@@ -36,8 +36,11 @@ type DLC struct {
 	lingerDue time.Time // in dlcDraining: when to look whether the rest is given up
 	holdUntil time.Time // no data before; see hold
 
+	opening      uint32 // number of the opening
 	txSum, rxSum uint32 // of the payload check
 	rxEnded      bool   // the check of the peer's end was there
+	tellDue      time.Time
+	tellWait     time.Duration // before tellDue
 
 	used        bool // the peer has shown that it has the DLC open
 	peerSignals byte

@@ -69,8 +69,8 @@ func (s *station) open(dlci int, now time.Time) (*DLC, error) {
 		}
 		return nil, fmt.Errorf("%w: %d", ErrInUse, dlci)
 	}
-	d := s.newDLC(dlci)
-	if s.cfg.Negotiate {
+	d := s.newDLC(dlci, s.nextOpening())
+	if s.cfg.Negotiate && !s.noPN {
 		d.state = dlcNegotiating
 		p := parameters{dlci: dlci, priority: defaultPriority(dlci), t1: s.cfg.T1, n1: s.cfg.N1, n2: byte(s.cfg.N2), k: defaultWindow}
 		s.command(msgPN, d, p.value(), now)
@@ -98,12 +98,12 @@ func (s *station) reason() error {
 	return ErrClosed
 }
 
-func (s *station) newDLC(dlci int) *DLC {
+func (s *station) newDLC(dlci int, opening uint32) *DLC {
 	d := &DLC{s: s, dlci: dlci, n1: s.cfg.N1}
 	if n := s.n1[dlci]; n > 0 {
 		d.n1 = n
 	}
-	d.txSum, d.rxSum = seed(dlci, s.cfg.Role), seed(dlci, s.peerRole())
+	s.begin(d, opening)
 	d.readable.L, d.writable.L = s.changed.L, s.changed.L
 	s.dlcs[dlci] = d
 	s.highest = max(s.highest, dlci)
@@ -132,7 +132,11 @@ func (s *station) disconnect(d *DLC, now time.Time) {
 }
 
 func (s *station) tryDLC(d *DLC, t frameType, now time.Time) {
-	s.send(frame{dlci: d.dlci, typ: t, cr: s.commandCR(), pf: true})
+	f := frame{dlci: d.dlci, typ: t, cr: s.commandCR(), pf: true}
+	if t == frameSABM {
+		f.info = s.openingInfo(d.opening)
+	}
+	s.send(f)
 	d.retry.tries++
 	d.retry.due = now.Add(s.cfg.T1)
 	s.rearm = true
@@ -154,12 +158,17 @@ func (s *station) handleSABM(f frame, d *DLC, now time.Time) {
 		s.refuse(f)
 		return
 	case d != nil && (d.state == dlcNegotiating || d.state == dlcOpening):
-		s.respond(frameUA, f) // both at the same time
+		s.respond(frameUA, f) // both at the same time: the initiator's opening holds
+		if s.cfg.Role == Responder {
+			s.begin(d, openingOf(f))
+		}
 		s.entered(d, now)
 		return
-	case d != nil && d.state == dlcOpen && !d.used:
-		s.respond(frameUA, f) // the UA came late or not at all
-		s.hold(d, now)
+	case d != nil && d.state == dlcOpen && s.repeated(f, d):
+		s.respond(frameUA, f)
+		if !d.used {
+			s.hold(d, now)
+		}
 		return
 	case d != nil && (d.state == dlcDraining || d.state == dlcClosing):
 		s.refuse(f) // until our DISC is answered
@@ -168,10 +177,18 @@ func (s *station) handleSABM(f frame, d *DLC, now time.Time) {
 		d.end(fmt.Errorf("DLC %d opened anew: %w", d.dlci, ErrReset))
 	}
 	s.respond(frameUA, f)
-	d = s.newDLC(f.dlci)
+	d = s.newDLC(f.dlci, openingOf(f))
 	s.entered(d, now)
 	s.hold(d, now)
 	s.accept = append(s.accept, d)
+}
+
+// repeated tells whether a SABM is that of the DLC which is open, for the UA came late or not at all.
+func (s *station) repeated(f frame, d *DLC) bool {
+	if s.cfg.Check {
+		return openingOf(f) == d.opening
+	}
+	return !d.used
 }
 
 // hold keeps data back until the peer uses the DLC, which shows that it got our UA,
@@ -229,11 +246,15 @@ func (s *station) stale(d *DLC, now time.Time) bool {
 	return true
 }
 
-func (s *station) handleUA(d *DLC, now time.Time) {
+func (s *station) handleUA(f frame, d *DLC, now time.Time) {
 	switch {
 	case d == nil:
 	case d.state == dlcOpening:
-		if !s.stale(d, now) {
+		stale := s.stale(d, now)
+		if s.cfg.Check {
+			stale = openingOf(f) != d.opening
+		}
+		if !stale {
 			s.entered(d, now)
 		}
 	case d.state == dlcClosing:
@@ -267,8 +288,7 @@ func (s *station) handleData(d *DLC, info []byte, now time.Time) {
 	}
 	data, ok := s.checkData(d, info)
 	if !ok {
-		s.cfg.Log.Warn("mux: payload check failed, DLC closed", "dlci", d.dlci)
-		s.abort(d, fmt.Errorf("DLC %d: %w", d.dlci, ErrCheck), now)
+		s.checkFailed(d, now)
 		return
 	}
 	d.rx.push(data)
@@ -349,7 +369,7 @@ func (s *station) handleSignals(d *DLC, signals byte, now time.Time) {
 // finish ends d after the last of its data.
 func (s *station) finish(d *DLC, now time.Time) {
 	if s.cfg.Check {
-		s.send(frame{dlci: d.dlci, typ: frameUIH, cr: s.commandCR(), info: s.withCheck(d, nil)})
+		s.sendSum(d, ^d.txSum)
 	}
 	s.disconnect(d, now)
 }

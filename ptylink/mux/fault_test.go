@@ -175,6 +175,34 @@ func TestStuckLine(t *testing.T) {
 }
 
 // TestContexts ends each waiting method by its context.
+// TestOpenGivenUp closes the DLC that its user does not wait for any more.
+func TestOpenGivenUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		near, far := net.Pipe()
+		m := New(near, Config{})
+		go func() {
+			_, _ = far.Write(appendBasic(nil, frame{typ: frameUA, cr: true, pf: true}))
+			_, _ = io.Copy(io.Discard, far)
+		}()
+		if err := m.Start(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		opened := make(chan error, 1)
+		go func() { _, err := m.Open(ctx, 2); opened <- err }()
+		synctest.Wait()
+		cancel()
+		wantErr(t, <-opened, context.Canceled)
+		m.mu.Lock()
+		if d := m.s.dlcs[2]; d == nil || d.state != dlcClosing {
+			t.Errorf("DLC %+v", d)
+		}
+		m.mu.Unlock()
+		far.Close()
+		<-m.Done()
+	})
+}
+
 func TestContexts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		testkit.NoLeaks(t)

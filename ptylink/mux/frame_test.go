@@ -79,6 +79,26 @@ func TestDecoderAdvancedResync(t *testing.T) {
 
 // TestDecoderExpire gives up a frame whose claimed end never comes and finds the
 // frames that it had swallowed.
+// TestDecoderAborted: escape and flag give a frame up, also where the flag, unescaped, would be the right FCS.
+func TestDecoderAborted(t *testing.T) {
+	tried := 0
+	for i := range 256 {
+		whole := appendAdvanced(nil, frame{dlci: 1, typ: frameUA, info: []byte{byte(i)}})
+		if whole[len(whole)-2] != flagAdvanced^escapeBit {
+			continue
+		}
+		tried++
+		d := &decoder{advanced: true, n1: 64}
+		aborted := append(whole[:len(whole)-2:len(whole)-2], escape, flagAdvanced)
+		if frames := decodeAll(d, append(aborted, whole...)); len(frames) != 1 {
+			t.Errorf("%x: %v", aborted, frames)
+		}
+	}
+	if tried == 0 {
+		t.Error("no frame with that FCS")
+	}
+}
+
 func TestDecoderExpire(t *testing.T) {
 	d := &decoder{n1: 512}
 	sabm := frame{typ: frameSABM, cr: true, pf: true}

@@ -78,6 +78,7 @@ func (s *station) appendData(buf []byte, d *DLC, now time.Time) []byte {
 	data := d.tx.peek(d.n1 - s.tail())
 	buf = s.appendFrame(buf, frame{dlci: d.dlci, typ: frameUIH, cr: s.commandCR(), info: s.withCheck(d, data)})
 	d.tx.drop(len(data))
+	s.quietSince(d, now, tellFirst)
 	if d.tx.len() <= s.queueSize()-(d.n1-s.tail()) {
 		d.writable.Broadcast() // now, so that the next frame but one is a full one
 	}

@@ -54,7 +54,11 @@ type station struct {
 	stopped bool                  // the peer sent FCoff
 	fc      bool                  // the peer was told to stop as a whole
 	answers map[messageType]bool  // commands that the peer has responded to
+	noPN    bool                  // the peer does not answer PN
 	checked []byte                // last information field with its check
+
+	openings uint32 // DLCs opened from this side, see nextOpening
+	torn     int    // DLCs that failed the payload check, one after the other
 
 	ctl      []byte // frames that go before all data
 	commands []*command
@@ -168,7 +172,7 @@ func (s *station) handle(f frame, now time.Time) {
 		s.respond(frameUA, f)
 		d.end(s.endOfStream(d, io.EOF)) // in order, after the data received
 	case frameUA:
-		s.handleUA(d, now)
+		s.handleUA(f, d, now)
 	case frameDM:
 		s.handleDM(d, now)
 	case frameUIH, frameUI:
@@ -193,6 +197,9 @@ func (s *station) handleLink(f frame, now time.Time) {
 		s.end(nil)
 	case f.typ == frameDISC:
 		s.refuse(f)
+		if s.state == muxIdle && s.cfg.Role == Responder {
+			s.end(nil) // the peer begins anew in AT mode, see handleEarly
+		}
 	case f.typ == frameUA && s.state == muxStarting:
 		s.enterOpen()
 	case f.typ == frameDM && s.state == muxStarting:
@@ -255,6 +262,7 @@ func (s *station) restart() {
 	s.commands = nil
 	s.ctl = s.ctl[:0]
 	s.stopped, s.fc = false, false
+	s.noPN = false
 	clear(s.answers)
 }
 
@@ -343,7 +351,11 @@ func (s *station) appendFrame(dst []byte, f frame) []byte {
 // peer does not read, and asks again when it does.
 func (s *station) respond(t frameType, f frame) {
 	if len(s.ctl) < maxControlQueue {
-		s.send(frame{dlci: f.dlci, typ: t, cr: !s.commandCR(), pf: f.pf})
+		answer := frame{dlci: f.dlci, typ: t, cr: !s.commandCR(), pf: f.pf}
+		if t == frameUA && f.typ == frameSABM && f.dlci > 0 {
+			answer.info = s.openingInfo(openingOf(f))
+		}
+		s.send(answer)
 	}
 }
 

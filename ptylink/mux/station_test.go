@@ -200,8 +200,8 @@ func TestStartRetries(t *testing.T) {
 // TestNotStarted has nothing but DM for a peer that does not begin with SABM 0.
 func TestNotStarted(t *testing.T) {
 	b := &bench{t: t, s: testStation(Config{Role: Responder}), now: time.Unix(1000, 0)}
-	b.peer("SABM 1", "DISC 0", "DISC 3", "UIH 1 41", "UIH 0 c101", "UIH 0 2301", "UIH 0", "UA 0", "DM 0")
-	b.expect("DM 1", "DM 0", "DM 3")
+	b.peer("SABM 1", "DISC 3", "UIH 1 41", "UIH 0 c101", "UIH 0 2301", "UIH 0", "UA 0", "DM 0")
+	b.expect("DM 1", "DM 3")
 	if b.s.state != muxIdle {
 		t.Errorf("state %d", b.s.state)
 	}
@@ -210,12 +210,12 @@ func TestNotStarted(t *testing.T) {
 	}
 }
 
-// TestClosedBeforeStart has a peer that begins anew in AT mode instead of sending SABM: CLD ends the waiting, with and
-// without payload check, and an initiator that waits for nobody takes no notice.
+// TestClosedBeforeStart has a peer that begins anew in AT mode instead of sending SABM: CLD or DISC ends the waiting, with
+// and without payload check, and an initiator that waits for nobody takes no notice.
 func TestClosedBeforeStart(t *testing.T) {
-	for _, check := range []bool{false, true} {
+	for frame, check := range map[string]bool{"UIH 0 c301": false, "UIH 0 c301 ": true, "DISC 0": false} {
 		b := &bench{t: t, s: testStation(Config{Role: Responder, Check: check}), now: time.Unix(1000, 0)}
-		b.peer("UIH 0 c301")
+		b.peer(frame)
 		if sent := sentFrames(t, b.s, b.now); len(sent) != 1 || b.s.state != muxEnded || b.s.err != nil {
 			t.Errorf("sent %v, state %d, %v", sent, b.s.state, b.s.err)
 		}
@@ -243,6 +243,15 @@ func TestRestart(t *testing.T) {
 }
 
 // TestTwoStationsRest lets two ends talk until both are silent.
+// TestRestartForgetsLate: answers that were due before the peer's restart do not come any more.
+func TestRestartForgetsLate(t *testing.T) {
+	b := newBench(t, Config{})
+	b.s.late[2] = late{n: 1, until: b.now.Add(lingerTime)}
+	b.peer("SABM 0")
+	b.expect("UA 0")
+	b.opened(2)
+}
+
 func TestTwoStationsRest(t *testing.T) {
 	now := time.Unix(1000, 0)
 	a, b := testStation(Config{}), testStation(Config{Role: Responder})

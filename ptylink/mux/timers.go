@@ -94,6 +94,9 @@ func (s *station) tickDLC(d *DLC, now time.Time, due func(time.Time) bool) {
 			s.abort(d, ErrClosed, now)
 		}
 	}
+	if due(d.tellDue) {
+		s.tell(d, now)
+	}
 	if !due(d.retry.due) {
 		return
 	}
@@ -150,6 +153,7 @@ func (s *station) nextTimer() time.Time {
 		}
 		earlier(d.retry.due)
 		earlier(d.holdUntil)
+		earlier(d.tellDue)
 		if d.state == dlcDraining {
 			earlier(d.lingerDue)
 		}
