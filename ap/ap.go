@@ -25,9 +25,9 @@ type Config struct {
 	// DialTimeout bounds the making of a connection; 0: 20 s. The line's AT commands wait that long, so it must be shorter
 	// than the CP waits for the answer.
 	DialTimeout time.Duration
-	// Linger is how long a connection that the CP has closed may take to send what it holds and wait for the server's
-	// FIN; 0: 2 s.
-	Linger time.Duration
+	// FinishTime is how long a connection that the CP has closed waits for a server that takes nothing more, or does not
+	// close its side: then one that has taken everything is closed, another reset; 0: 30 s.
+	FinishTime time.Duration
 	// NetworkEvery is how often the network is looked at to tell a change of it; 0: 5 s.
 	NetworkEvery time.Duration
 	Dial         DialFunc // nil: the host's stack
@@ -40,6 +40,8 @@ type AP struct {
 	cfg      Config
 	log      *slog.Logger
 	openWait time.Duration // see the constant
+
+	finishing sync.WaitGroup // connections that the CP has ended in order
 }
 
 // New makes an AP.
@@ -50,8 +52,8 @@ func New(cfg Config) *AP {
 	if cfg.DialTimeout <= 0 {
 		cfg.DialTimeout = 20 * time.Second
 	}
-	if cfg.Linger <= 0 {
-		cfg.Linger = 2 * time.Second
+	if cfg.FinishTime <= 0 {
+		cfg.FinishTime = 30 * time.Second
 	}
 	if cfg.NetworkEvery <= 0 {
 		cfg.NetworkEvery = 5 * time.Second
@@ -66,15 +68,21 @@ func New(cfg Config) *AP {
 }
 
 // ServeLine answers one CP until ctx ends; it may run for several lines at once, each with channels 1 to 7 of its own.
-// cfg.Name is the line's name in logs, trace and the card patterns of the egress rules. When the line goes down all its
-// connections are closed, before cfg.Down is called; they are gone when ServeLine returns.
+// cfg.Name is the line's name in logs, trace and the card patterns of the egress rules. When the line goes down its
+// connections are reset, before cfg.Down is called; they are gone when ServeLine returns. Those that the CP has ended in
+// order go on until the server has everything, see Wait.
 //
-// The commands and their answers are those of package ptylink: AT%GETNET, AT%WEBOPCH, AT%WEBCLCH (OK once the CP's data is
-// with the server and FIN is sent) and AT%NETSTAT?. AT%WEBLSTN, UICC server mode, is answered by error 4: the proxy does
-// not offer it.
+// The commands and their answers are those of package ptylink: AT%GETNET, AT%WEBOPCH, AT%WEBCLCH, AT%WEBSTAT and
+// AT%NETSTAT?. AT%WEBLSTN, UICC server mode, is answered by error 4: the proxy does not offer it.
 //
-// A connection that breaks is told by %WEBSTAT: <ch>,<state>,<cause> before its DLC is closed, a change of the default
-// profile's network by %NETSTAT. The CP gives up a connection that is being made by closing its DLC.
+// The CP ends a connection by closing its DLC in order (DISC): what it sent before goes to the server, then FIN. AT%WEBCLCH
+// says before that it will: the answer is OK at once, and what the server still sends is dropped. Every other end of the
+// DLC or the line resets the connection, as the kernel does when the process is killed.
+//
+// A server that has ended its direction is told by %WEBSTAT with the number of octets that it sent, where the CP asked for
+// it by AT%WEBSTAT=1, and can still be sent to; else the DLC is closed and the connection reset. A connection that breaks is
+// told by %WEBSTAT: <ch>,<state>,<cause> before its DLC is closed, a change of the default profile's network by %NETSTAT.
+// The CP gives up a connection that is being made by closing its DLC.
 func (a *AP) ServeLine(ctx context.Context, cfg ptylink.PeerConfig) error {
 	l := newLine(a, cfg.Name)
 	if cfg.Log == nil {
@@ -93,14 +101,16 @@ func (a *AP) ServeLine(ctx context.Context, cfg ptylink.PeerConfig) error {
 	peer.Handle("%WEBOPCH", l.webOpen)
 	peer.Handle("%WEBCLCH", l.webClose)
 	peer.Handle("%WEBLSTN", l.webListen)
+	peer.Handle("%WEBSTAT", l.webStat)
 	peer.Handle("%NETSTAT", l.netStat)
 
 	ctx, cancel := context.WithCancel(ctx)
 	var tending sync.WaitGroup
 	for n := 1; n <= ptylink.MaxChannel; n++ {
-		tending.Go(func() { l.accept(ctx, n, peer.Channel) })
+		tending.Go(func() {
+			l.accept(ctx, n, func(ctx context.Context, n int) (dlc, error) { return peer.Channel(ctx, n) })
+		})
 	}
-	tending.Go(func() { l.sweep(ctx) })
 	tending.Go(func() { l.tellChanges(ctx) })
 	err := peer.Run(ctx)
 	cancel()
@@ -110,13 +120,16 @@ func (a *AP) ServeLine(ctx context.Context, cfg ptylink.PeerConfig) error {
 	return err
 }
 
+// Wait waits for the connections that CPs have ended in order and whose servers do not have everything yet. It is called
+// when no line is served any more.
+func (a *AP) Wait() { a.finishing.Wait() }
+
 // Why a connection ended, where it is not an error of its socket.
 var (
 	errLineDown  = errors.New("the line is down")
 	errClosedCP  = errors.New("closed by the CP")
 	errClosedSrv = errors.New("closed by the server")
 	errLostCP    = errors.New("the DLC is lost")
-	errStalled   = errors.New("closed while the server did not read: data is lost")
+	errStalled   = errors.New("not everything could be sent in time: data is lost")
 	errGivenUp   = fmt.Errorf("%w: the CP has closed it", at.ErrNoChannel)
-	errReopened  = errors.New("the CP has opened the channel anew")
 )

@@ -82,6 +82,8 @@ type cp struct {
 	wire  *wire
 	codes chan string // unsolicited result codes
 	state chan bool   // line up, line down
+
+	stop, stopAP context.CancelFunc // each ends its side of the line
 }
 
 // serve joins a CP to the AP and waits until the line is up.
@@ -91,16 +93,24 @@ func serve(t *testing.T, a *AP, name string) *cp {
 	c.link = ptylink.NewLink(ptylink.LinkConfig{
 		Name: name, Open: c.wire.openCP, Retry: 10 * time.Millisecond,
 		// No line here is to end by silence, on a machine that stands still for a while.
-		Mux:         mux.Config{KeepAlive: -1, T1: 2500 * time.Millisecond, T2: 5 * time.Second, N2: 8},
-		Unsolicited: func(line string) { c.codes <- line },
-		State:       func(up bool, _ error) { c.state <- up },
+		Mux: mux.Config{KeepAlive: -1, T1: 2500 * time.Millisecond, T2: 5 * time.Second, N2: 8},
+		Unsolicited: func(line string) {
+			select {
+			case c.codes <- line:
+			default: // a test that does not look at them
+			}
+		},
+		State: func(up bool, _ error) { c.state <- up },
 	})
-	ctx, cancel := context.WithCancel(context.Background())
+	cpCtx, stop := context.WithCancel(context.Background())
+	apCtx, stopAP := context.WithCancel(context.Background())
+	c.stop, c.stopAP = stop, stopAP
 	var running sync.WaitGroup
-	running.Go(func() { c.link.Run(ctx) })
-	running.Go(func() { a.ServeLine(ctx, ptylink.PeerConfig{Name: name, Open: c.wire.openAP}) })
+	running.Go(func() { c.link.Run(cpCtx) })
+	running.Go(func() { a.ServeLine(apCtx, ptylink.PeerConfig{Name: name, Open: c.wire.openAP}) })
 	t.Cleanup(func() {
-		cancel()
+		stop()
+		stopAP()
 		awaitAll(t, &running, "the end of line "+name)
 	})
 	c.await(true)
@@ -142,6 +152,15 @@ func (c *cp) dlc(n int) net.Conn {
 	}
 	c.t.Cleanup(func() { conn.Close() })
 	return conn
+}
+
+// closeChannel ends a channel's connection as a CP does.
+func (c *cp) closeChannel(n int, conn net.Conn) {
+	c.t.Helper()
+	if _, err := c.do(fmt.Sprintf("%%WEBCLCH=%d", n)); err != nil {
+		c.t.Error(err)
+	}
+	conn.Close()
 }
 
 // open opens the DLC of channel n and a connection to addr on it.
@@ -201,7 +220,7 @@ func newAP(t *testing.T, change func(*Config)) *tester {
 	stream := &trace.Stream{Source: "apd"}
 	log := new(testkit.Log)
 	cfg := Config{
-		Policy: policy, Profiles: profiles, Network: up{}, Linger: patience, Trace: stream,
+		Policy: policy, Profiles: profiles, Network: up{}, FinishTime: patience, Trace: stream,
 		Log: slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	}
 	if change != nil {
@@ -209,6 +228,7 @@ func newAP(t *testing.T, change func(*Config)) *tester {
 	}
 	tt := &tester{AP: New(cfg), events: stream.Subscribe(10000), log: log}
 	t.Cleanup(func() {
+		tt.Wait()
 		if t.Failed() {
 			t.Logf("log:\n%s", log)
 		}

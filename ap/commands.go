@@ -37,7 +37,7 @@ func (l *line) webOpen(ctx context.Context, cmd at.Command) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &conn{line: l, channel: w.Channel, network: w.Network, dst: w.Remote, upDone: make(chan struct{})}
+	c := &conn{line: l, channel: w.Channel, network: w.Network, dst: w.Remote, closed: make(chan struct{})}
 	c.log = l.log.With("channel", c.channel, "destination", c.network+" "+c.dst.String())
 	ctx, c.cancel = context.WithTimeout(ctx, l.ap.cfg.DialTimeout)
 	defer c.cancel()
@@ -72,7 +72,7 @@ func (l *line) dial(ctx context.Context, c *conn, nan string) error {
 	defer cancel(nil)
 	go func() {
 		select {
-		case <-c.dlc.ended:
+		case <-c.dlc.Done():
 			cancel(errGivenUp)
 		case <-ctx.Done():
 		}
@@ -87,14 +87,14 @@ func (l *line) dial(ctx context.Context, c *conn, nan string) error {
 		answer.What, answer.Err = c.transport()+" not connected", err.Error()
 	}
 	l.emit(answer)
-	if err == nil && !c.attach(server) {
-		err = c.endedBy()
+	if err == nil {
+		c.attach(server)
 	}
 	return err
 }
 
 // webClose carries out AT%WEBCLCH. There is no listening to go back to.
-func (l *line) webClose(ctx context.Context, cmd at.Command) ([]string, error) {
+func (l *line) webClose(_ context.Context, cmd at.Command) ([]string, error) {
 	w, err := ptylink.ParseWebClose(cmd)
 	if err != nil {
 		return nil, err
@@ -106,7 +106,19 @@ func (l *line) webClose(ctx context.Context, cmd at.Command) ([]string, error) {
 	case w.Listen:
 		return nil, at.ErrNotSupported
 	}
-	c.shutdown(ctx)
+	c.shutdown()
+	return nil, nil
+}
+
+// webStat carries out AT%WEBSTAT.
+func (l *line) webStat(_ context.Context, cmd at.Command) ([]string, error) {
+	on, err := ptylink.ParseWebStatMode(cmd)
+	if err != nil {
+		return nil, err
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.reports = on
 	return nil, nil
 }
 

@@ -3,6 +3,8 @@ package ap
 import (
 	"context"
 	"errors"
+	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"net/netip"
@@ -14,23 +16,26 @@ import (
 	"bipd/trace"
 )
 
-const (
-	// closeQuiet is the silence after AT%WEBCLCH that says that no data is under way any more: AT commands overtake data
-	// on the multiplexer. It is longer than a frame of 512 octets takes at 115200 bit/s.
-	closeQuiet = 100 * time.Millisecond
+// dlc is a channel's DLC; *mux.DLC is one.
+type dlc interface {
+	net.Conn
+	Done() <-chan struct{} // closed when the DLC has ended
+	Err() error            // after Done: why; io.EOF where the CP has ended it in order, behind all its data
+}
 
-	// serverQuiet is the same after the server's FIN. What is under way then is late; what has arrived is not.
-	serverQuiet = 2 * time.Millisecond
+// orderly reports whether the CP has ended the DLC in order.
+func orderly(d dlc) bool { return errors.Is(d.Err(), io.EOF) }
 
-	// stuckSweeps, one each Linger, without a chunk written end a connection whose DLC is closed.
-	stuckSweeps = 5
-)
-
-// conn couples one connection with its channel's DLC. Two goroutines copy, one each way; run ends it:
+// conn couples one connection with its channel's DLC. Two goroutines copy, one each way; run attends to them:
 //
-//	connecting --connected--> coupled --DLC ends--> FIN sent, the server's is awaited for Linger --> closed
-//	                                  --server's FIN or RST--> what it sent is forwarded, DLC closed --> closed
-//	any --abort--> closed
+//	connecting --connected--> coupled --DISC of the CP--> all it sent is written to the server, then FIN --> finishing
+//	                                  --server's FIN--> told by %WEBSTAT; the CP ends its direction as above --> finishing
+//	                                  --server's RST--> told by %WEBSTAT, DLC closed --> closed
+//	                                  --DLC torn, line down--> closed by RST
+//	finishing --the server's FIN, all acknowledged; or FinishTime without progress--> closed
+//
+// A TCP connection is reset when it is closed (SO_LINGER) until the CP has ended its DLC in order and all that came on it
+// is with the kernel: the server sees FIN behind everything that a card was told is sent, and else a reset.
 type conn struct {
 	line    *line
 	channel int
@@ -38,24 +43,20 @@ type conn struct {
 	dst     netip.AddrPort
 	log     *slog.Logger
 	cancel  context.CancelFunc // of connecting
-	dlc     *dlc
+	dlc     dlc
 	cp      net.Conn // dlc, with datagram framing for UDP
 	start   time.Time
 
 	up, down, lost atomic.Int64  // octets to the server, octets to the CP, datagrams that a socket error ate
 	writing        sync.Mutex    // held by the uplink from a write to the server until its error is recorded
-	upDone         chan struct{} // closed when the uplink has ended
+	closed         chan struct{} // closed by AT%WEBCLCH
 	closeOnce      sync.Once
-	swept          struct { // of the line's sweep alone
-		up    int64
-		stuck int
-	}
+	emitOnce       sync.Once
 
 	mu      sync.Mutex
-	server  net.Conn      // nil while connecting
-	cause   error         // why it ended, the first reason given
-	closeBy time.Time     // once drain was called: when the uplink ends at the latest
-	quiet   time.Duration // with closeBy: the silence of the CP after which it ends
+	server  net.Conn // nil while connecting
+	cause   error    // why it ended, the first reason given
+	aborted bool     // it was or will be reset
 }
 
 func (c *conn) datagrams() bool { return c.network == "udp" }
@@ -81,51 +82,52 @@ func (c *conn) abort(cause error) {
 	c.cancel()
 	c.dlc.Close()
 	c.mu.Lock()
-	server := c.server
-	c.mu.Unlock()
-	if server == nil {
-		return
+	defer c.mu.Unlock()
+	c.aborted = true
+	if c.server != nil {
+		resetOnClose(c.server, true)
+		c.server.Close()
 	}
-	if tcp, ok := server.(*net.TCPConn); ok {
-		tcp.SetLinger(0) // no FIN: the server must not take a broken stream for a complete one
-	}
-	server.Close()
 }
 
-// attach takes the connection made; it is false, and the connection closed, where the conn was aborted meanwhile.
-func (c *conn) attach(server net.Conn) bool {
+// finish sends FIN behind all that was written, unless the connection was aborted: this is its orderly end. From now on
+// the kernel brings what is written to the server whatever becomes of this process.
+func (c *conn) finish() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.cause != nil {
-		server.Close()
-		return false
+	half, ok := c.server.(interface{ CloseWrite() error })
+	switch {
+	case c.aborted:
+		return net.ErrClosed
+	case !ok: // UDP
+		return c.server.Close()
 	}
+	resetOnClose(c.server, false)
+	return half.CloseWrite()
+}
+
+// attach takes the connection made.
+func (c *conn) attach(server net.Conn) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	resetOnClose(server, true)
 	c.server = server
 	c.cp = c.dlc
 	if c.datagrams() {
 		c.cp = ptylink.NewDatagramConn(c.dlc)
 	}
 	c.start = time.Now()
-	return true
 }
 
-// run copies until the connection has ended, and cleans up. The uplink always ends before the DLC is closed here, for
-// that drops what it has not read, unless the server takes nothing any more.
+// run copies until the connection has ended, and cleans up.
 func (c *conn) run() {
-	defer c.line.running.Done()
-	go c.uplink()
-	c.downlink()
-	switch cause := c.endedBy(); {
-	case broken(cause):
-		if c.line.connOf(c.channel) == c {
-			c.line.notify(ptylink.WebStat{Channel: c.channel, State: ptylink.WebClosed, Cause: cmeOf(cause)}.Line())
-		}
-		c.server.SetWriteDeadline(time.Now())
-		c.dlc.Close()
-	case errors.Is(cause, errClosedSrv):
-		c.drain(serverQuiet)
-	}
-	<-c.upDone
+	life := &c.line.running // it ends with the line, but for an orderly end under way
+	defer func() { life.Done() }()
+	c.attend(func() {
+		c.line.ap.finishing.Add(1)
+		life.Done()
+		life = &c.line.ap.finishing
+	})
 	c.dlc.Close() // DISC follows what was forwarded
 	c.emitClose()
 	c.server.Close()
@@ -134,61 +136,91 @@ func (c *conn) run() {
 		"datagrams_lost", c.lost.Load(), "duration", time.Since(c.start).Round(time.Millisecond))
 }
 
-// drain has the uplink end when all that the CP has sent is with the server: when the CP was quiet for so long, after
-// Linger at the latest.
-func (c *conn) drain(quiet time.Duration) {
-	c.mu.Lock()
-	c.closeBy, c.quiet = time.Now().Add(c.line.ap.cfg.Linger), quiet
-	by := c.closeBy
-	c.mu.Unlock()
-	c.server.SetWriteDeadline(by)
-	c.waitQuiet()
-}
-
-// waitQuiet sets the end of the next read from the CP, once drain was called.
-func (c *conn) waitQuiet() {
-	c.mu.Lock()
-	by, end := c.closeBy, time.Now().Add(c.quiet)
-	c.mu.Unlock()
-	if by.IsZero() {
-		return
+// attend waits for the end of both directions, and has each end follow from what ended before. finishing is called once
+// the CP has ended the DLC in order.
+func (c *conn) attend(finishing func()) {
+	up, down := make(chan struct{}), make(chan struct{})
+	go func() { defer close(up); c.uplink() }()
+	go func() { defer close(down); c.downlink() }()
+	ended, closed := c.dlc.Done(), c.closed
+	var w wait
+	defer w.stop()
+	for up != nil || down != nil || w.running() && c.unacknowledged() > 0 {
+		select {
+		case <-ended:
+			ended = nil
+			if !orderly(c.dlc) {
+				c.abort(fmt.Errorf("%w: %w", errLostCP, c.dlc.Err()))
+				continue
+			}
+			finishing()
+			w.start(c.line.ap.cfg.FinishTime)
+		case <-closed:
+			closed = nil
+			w.start(c.line.ap.cfg.FinishTime)
+		case <-up:
+			up = nil
+			if over(c.dlc) && orderly(c.dlc) {
+				w.start(c.line.ap.cfg.FinishTime) // though the end of the DLC may be seen only after this
+			}
+		case <-down:
+			down = nil
+			c.serverEnded()
+		case <-w.tick:
+			left := c.unacknowledged()
+			if !w.over(c.up.Load() - left) {
+				continue
+			}
+			if up == nil && left == 0 { // it has everything; only its FIN did not come
+				c.server.Close()
+				<-down
+				return
+			}
+			w.stop()
+			c.log.Warn("connection reset: not everything could be sent in time", "finish_time", c.line.ap.cfg.FinishTime,
+				"unacknowledged", left, "dlc_ended", ended == nil)
+			c.abort(errStalled)
+		}
 	}
-	if by.Before(end) {
-		end = by
+}
+
+// serverEnded follows the end of the downlink.
+func (c *conn) serverEnded() {
+	cause := c.endedBy()
+	stat := ptylink.WebStat{Channel: c.channel, State: ptylink.WebClosed, Cause: cmeOf(cause)}
+	switch {
+	case errors.Is(cause, errClosedSrv) && c.closing(): // by DISC that is there or to come
+	case errors.Is(cause, errClosedSrv) && c.line.wantsReports():
+		stat.State, stat.Cause, stat.Octets = ptylink.WebEnding, 0, uint64(c.down.Load())
+		c.line.report(c, stat) // the CP ends its direction, and with it the DLC
+	case errors.Is(cause, errClosedSrv): // and the CP has no way to tell what of its data is still under way
+		c.dlc.Close()
+		c.abort(cause)
+	case broken(cause):
+		c.line.report(c, stat)
+		c.dlc.Close()
 	}
-	c.dlc.SetReadDeadline(end)
 }
 
-// overdue tells that drain has taken too long.
-func (c *conn) overdue() bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return !c.closeBy.IsZero() && !time.Now().Before(c.closeBy)
-}
-
-// shutdown carries out AT%WEBCLCH: it returns when what the CP sent is with the server and FIN is sent, or when that
-// takes longer than Linger. What the server still sends is not wanted.
-func (c *conn) shutdown(ctx context.Context) {
+// shutdown carries out AT%WEBCLCH: what the server still sends is not wanted any more. The connection ends when the CP has
+// ended the DLC.
+func (c *conn) shutdown() {
 	if !c.connected() {
 		c.abort(errClosedCP)
 		return
 	}
+	c.closeOnce.Do(func() { close(c.closed) })
 	c.dlc.SetWriteDeadline(time.Now())
-	c.drain(closeQuiet)
-	select {
-	case <-c.upDone:
-	case <-ctx.Done():
-	}
-	c.dlc.Close()
 }
 
-// orphan is for a connection whose channel the CP has opened anew: it may still send what the CP had sent, within Linger.
-func (c *conn) orphan() {
-	if !c.connected() {
-		c.abort(errReopened)
-		return
+// closing reports whether the CP has closed the channel: the end of its DLC is here or will come.
+func (c *conn) closing() bool {
+	select {
+	case <-c.closed:
+		return true
+	default:
+		return over(c.dlc)
 	}
-	c.server.SetWriteDeadline(time.Now().Add(c.line.ap.cfg.Linger))
 }
 
 func (c *conn) connected() bool {
@@ -197,31 +229,19 @@ func (c *conn) connected() bool {
 	return c.server != nil
 }
 
-// sweep gives the connection up whose DLC the CP has closed, when the uplink cannot notice because it waits for a server
-// that does not read: nothing was written in stuckSweeps sweeps.
-func (c *conn) sweep() {
-	up := c.up.Load()
-	if !c.connected() || up != c.swept.up {
-		c.swept.up, c.swept.stuck = up, 0
-		return
+// over reports whether the DLC has ended, whatever of it is still to be read.
+func over(d dlc) bool {
+	select {
+	case <-d.Done():
+		return true
+	default:
+		return false
 	}
-	if !c.over() {
-		return
-	}
-	if c.swept.stuck++; c.swept.stuck >= stuckSweeps {
-		c.abort(errStalled)
-	}
-}
-
-// over tells that the DLC has ended, whatever of it is still to be read.
-func (c *conn) over() bool {
-	_, err := c.dlc.Write(nil) // writes nothing, but fails on a DLC that has ended
-	return err != nil
 }
 
 // emitClose emits S718 once, before the connection is closed from this side.
 func (c *conn) emitClose() {
-	c.closeOnce.Do(func() { c.emit("S718", trace.AP, trace.Server, "close", 0) })
+	c.emitOnce.Do(func() { c.emit("S718", trace.AP, trace.Server, "close", 0) })
 }
 
 // emit puts the transport's name in front of what.
@@ -241,7 +261,7 @@ func (c *conn) transport() string {
 
 // broken tells a connection that failed at the server's side from one that was closed or that the CP has lost.
 func broken(cause error) bool {
-	for _, other := range []error{errClosedCP, errClosedSrv, errLineDown, errLostCP, errReopened, errStalled} {
+	for _, other := range []error{errClosedCP, errClosedSrv, errLineDown, errLostCP, errStalled} {
 		if errors.Is(cause, other) {
 			return false
 		}

@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"os"
-	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -19,39 +17,24 @@ const (
 	// buffer, in the multiplexer's bounded ones or, told by flow control, at the CP.
 	streamChunk   = 16 << 10
 	datagramChunk = ptylink.MaxDatagram
-
-	// maxDiscard bounds what is read in wait of the FIN of a server that goes on sending after the CP has closed.
-	maxDiscard = 1 << 20
 )
 
-// uplink copies from the CP to the server. When the CP's side has ended, all it sent is with the server: FIN follows.
+// uplink copies from the CP to the server. When the CP has ended the DLC in order, all it sent is with the server: FIN follows.
 func (c *conn) uplink() {
-	defer close(c.upDone)
 	serverErr, cpErr := c.copyUp()
-	if serverErr != nil { // recorded: the downlink brings what the server sent before
-		c.server.SetReadDeadline(time.Now().Add(c.line.ap.cfg.Linger))
-		return
-	}
 	switch {
-	case errors.Is(cpErr, io.EOF):
-	case expired(cpErr) && !c.overdue():
-	case expired(cpErr):
-		c.abort(errStalled)
+	case serverErr != nil: // it is recorded; the downlink brings what the server sent before
 		return
-	default: // what the CP sent may be incomplete
+	case !errors.Is(cpErr, io.EOF): // what the CP sent may be incomplete
 		c.abort(fmt.Errorf("%w: %w", errLostCP, cpErr))
 		return
 	}
 	c.end(errClosedCP)
 	c.emitClose()
 	c.line.free(c)
-	tcp, ok := c.server.(interface{ CloseWrite() error })
-	if !ok {
-		c.server.Close()
-		return
+	if err := c.finish(); err != nil {
+		c.end(err)
 	}
-	tcp.CloseWrite()
-	c.server.SetReadDeadline(time.Now().Add(c.line.ap.cfg.Linger))
 }
 
 // copyUp returns the error of the side that failed; the server's is recorded.
@@ -59,11 +42,6 @@ func (c *conn) copyUp() (serverErr, cpErr error) {
 	buf := make([]byte, c.chunk())
 	for {
 		n, err := c.cp.Read(buf)
-		if n == 0 && expired(err) && !c.overdue() {
-			// The silence may have been this goroutine's: what came meanwhile is read now.
-			c.dlc.SetReadDeadline(time.Now().Add(serverQuiet))
-			n, err = c.cp.Read(buf)
-		}
 		if n > 0 || err == nil && c.datagrams() {
 			if err := c.writeServer(buf[:n]); err != nil {
 				return err, nil
@@ -72,7 +50,6 @@ func (c *conn) copyUp() (serverErr, cpErr error) {
 		if err != nil {
 			return nil, err
 		}
-		c.waitQuiet()
 	}
 }
 
@@ -91,12 +68,9 @@ func (c *conn) writeServer(p []byte) error {
 	switch {
 	case err == nil:
 		return nil
-	case c.datagrams() && !errors.Is(err, net.ErrClosed) && !expired(err):
+	case c.datagrams() && !errors.Is(err, net.ErrClosed):
 		c.lost.Add(1)
 		return nil
-	case expired(err): // a deadline is set only once the connection is to end
-		c.abort(errStalled)
-		return err
 	}
 	c.end(err)
 	return err
@@ -106,39 +80,40 @@ func (c *conn) writeServer(p []byte) error {
 // has ended is discarded.
 func (c *conn) downlink() {
 	buf := make([]byte, c.chunk())
-	discarding, discarded := false, 0
-	for discarded < maxDiscard {
+	discarding := false
+	for {
 		n, err := c.server.Read(buf)
 		if c.datagrams() && lost(err) {
 			c.lost.Add(1)
 			continue
 		}
-		if discarding {
-			discarded += n
-		} else if n > 0 || err == nil && c.datagrams() {
+		if !discarding && (n > 0 || err == nil && c.datagrams()) {
 			c.emit("S710", trace.Server, trace.AP, "data", n)
-			if _, err := c.cp.Write(buf[:n]); err != nil { // the uplink learns why
-				discarding = true
-				c.server.SetDeadline(time.Now().Add(c.line.ap.cfg.Linger))
-			} else {
+			_, err := c.cp.Write(buf[:n])
+			if discarding = err != nil; !discarding { // else the uplink learns why
 				c.down.Add(int64(n))
 			}
 		}
 		switch {
 		case errors.Is(err, io.EOF):
-			// The error of a RST is given once, to whoever asks first: the uplink may be about to record it.
-			c.server.SetWriteDeadline(time.Now().Add(c.line.ap.cfg.Linger))
-			c.writing.Lock()
-			c.end(errClosedSrv)
-			c.writing.Unlock()
-			return
-		case expired(err):
+			c.end(c.serverEnd())
 			return
 		case err != nil:
 			c.end(err)
 			return
 		}
 	}
+}
+
+// serverEnd is what the end of the server's stream means. The error of a RST is given once, to whoever asks first: it may be
+// the uplink, which then is about to record it.
+func (c *conn) serverEnd() error {
+	if !c.reset() {
+		return errClosedSrv
+	}
+	c.writing.Lock()
+	defer c.writing.Unlock()
+	return unix.ECONNRESET
 }
 
 // lost tells the error of a UDP socket that ICMP brought about, for an earlier datagram; it is given once.
@@ -157,6 +132,3 @@ func (c *conn) chunk() int {
 	}
 	return streamChunk
 }
-
-// expired tells a deadline set here from a time-out of TCP.
-func expired(err error) bool { return errors.Is(err, os.ErrDeadlineExceeded) }

@@ -2,7 +2,6 @@ package ap
 
 import (
 	"bytes"
-	"io"
 	"net"
 	"os"
 	"strings"
@@ -57,15 +56,10 @@ func TestDatagrams(t *testing.T) {
 			t.Fatalf("read %d octets, %v, want %d", got, err, n)
 		}
 	}
-	if _, err := c.do("%WEBCLCH=4"); err != nil {
-		t.Error(err)
-	}
+	c.closeChannel(4, conn)
 	events := a.steps(t, 4, "S718")
 	if want := 2 + 2*len(sizes) + 1; len(events) != want || !strings.HasPrefix(events[0].What, "UDP connect") || events[3].Bytes != 1 {
 		t.Errorf("%d events, want %d: %+v", len(events), want, events)
-	}
-	if n, err := conn.Read(buf); err != io.EOF {
-		t.Errorf("after the close read %d octets, %v", n, err)
 	}
 	_, err := c.do("%WEBCLCH=4")
 	wantCME(t, err, at.ErrNoChannel)

@@ -20,11 +20,27 @@ type DialFunc func(ctx context.Context, network, iface string, dst netip.AddrPor
 
 // dialKernel dials through the host's stack, in the network namespace of the process.
 func dialKernel(ctx context.Context, network, iface string, dst netip.AddrPort) (net.Conn, error) {
-	var d net.Dialer
-	if iface != "" {
-		d.Control = func(_, _ string, c syscall.RawConn) error { return bindToDevice(c, iface) }
-	}
+	d := net.Dialer{Control: func(_, _ string, c syscall.RawConn) error {
+		if err := resetWhenKilled(c, network); err != nil || iface == "" {
+			return err
+		}
+		return bindToDevice(c, iface)
+	}}
 	return d.DialContext(ctx, network, dst.String())
+}
+
+// resetWhenKilled has the kernel reset a TCP connection whose process dies, from its making on: see resetOnClose.
+func resetWhenKilled(c syscall.RawConn, network string) error {
+	if network != "tcp" {
+		return nil
+	}
+	var err error
+	if ctlErr := c.Control(func(fd uintptr) {
+		err = unix.SetsockoptLinger(int(fd), unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1})
+	}); ctlErr != nil {
+		return ctlErr
+	}
+	return os.NewSyscallError("SO_LINGER", err)
 }
 
 // bindToDevice keeps a socket on one interface, whatever the routing table prefers.

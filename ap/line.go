@@ -3,7 +3,6 @@ package ap
 import (
 	"context"
 	"log/slog"
-	"net"
 	"sync"
 	"time"
 
@@ -24,11 +23,12 @@ type line struct {
 	notify  func(string)
 	running sync.WaitGroup // connections, until their sockets are closed
 
-	mu     sync.Mutex
-	slots  [ptylink.MaxChannel + 1]slot // by channel; 0 is unused
-	opened chan struct{}                // closed and renewed when a DLC was opened or a channel became free
-	known  bool                         // state is set
-	state  ptylink.NetStat              // of the network, as the CP knows it or will be told
+	mu      sync.Mutex
+	slots   [ptylink.MaxChannel + 1]slot // by channel; 0 is unused
+	opened  chan struct{}                // closed and renewed when a DLC was opened or a channel became free
+	known   bool                         // state is set
+	state   ptylink.NetStat              // of the network, as the CP knows it or will be told
+	reports bool                         // the CP wants to hear of servers that have ended their direction
 }
 
 // slot is the state of one channel:
@@ -37,7 +37,7 @@ type line struct {
 //
 // A DLC that is opened anew takes the place of whatever is there, for the CP has closed it.
 type slot struct {
-	dlc  *dlc  // open, no connection yet
+	dlc  dlc   // open, no connection yet
 	conn *conn // connecting or connected
 }
 
@@ -46,16 +46,15 @@ func newLine(a *AP, name string) *line {
 }
 
 // accept takes the DLCs of channel n as the CP opens them.
-func (l *line) accept(ctx context.Context, n int, channel func(context.Context, int) (net.Conn, error)) {
+func (l *line) accept(ctx context.Context, n int, channel func(context.Context, int) (dlc, error)) {
 	for {
-		c, err := channel(ctx, n)
+		d, err := channel(ctx, n)
 		if err != nil {
 			if ctx.Err() == nil {
 				l.log.Error("channel cannot be accepted", "channel", n, "err", err)
 			}
 			return
 		}
-		d := l.watch(c)
 		l.mu.Lock()
 		old := l.slots[n]
 		l.slots[n] = slot{dlc: d}
@@ -63,9 +62,6 @@ func (l *line) accept(ctx context.Context, n int, channel func(context.Context, 
 		l.mu.Unlock()
 		if old.dlc != nil {
 			old.dlc.Close()
-		}
-		if old.conn != nil {
-			old.conn.orphan()
 		}
 	}
 }
@@ -78,10 +74,10 @@ func (l *line) take(ctx context.Context, c *conn) error {
 		l.mu.Lock()
 		s, opened := &l.slots[c.channel], l.opened
 		switch {
-		case s.conn != nil && !s.conn.over(): // else the DLC that the CP has opened anew is about to come through accept
+		case s.conn != nil && !over(s.conn.dlc): // else the DLC that the CP has opened anew is about to come through accept
 			l.mu.Unlock()
 			return at.ErrChannelBusy
-		case s.conn == nil && s.dlc != nil && !s.dlc.over():
+		case s.conn == nil && s.dlc != nil && !over(s.dlc):
 			c.dlc, s.dlc, s.conn = s.dlc, nil, c
 			l.running.Add(1)
 			l.mu.Unlock()
@@ -114,24 +110,6 @@ func (l *line) wake() {
 	l.opened = make(chan struct{})
 }
 
-// sweep looks for connections that cannot end by themselves.
-func (l *line) sweep(ctx context.Context) {
-	ticker := time.NewTicker(l.ap.cfg.Linger)
-	defer ticker.Stop()
-	for {
-		select {
-		case <-ticker.C:
-		case <-ctx.Done():
-			return
-		}
-		for n := 1; n <= ptylink.MaxChannel; n++ {
-			if c := l.connOf(n); c != nil {
-				c.sweep()
-			}
-		}
-	}
-}
-
 // connOf is the connection of a channel, nil for none.
 func (l *line) connOf(n int) *conn {
 	l.mu.Lock()
@@ -139,19 +117,37 @@ func (l *line) connOf(n int) *conn {
 	return l.slots[n].conn
 }
 
-// drop ends all there is on the line.
+// report tells of a connection that has ended, unless the CP has closed its channel: it may be about to open it anew. What
+// is told here comes before the answer to the AT%WEBOPCH of the channel's next connection.
+func (l *line) report(c *conn, stat ptylink.WebStat) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.slots[c.channel].conn == c && !over(c.dlc) {
+		l.notify(stat.Line())
+	}
+}
+
+// wantsReports reports whether the CP asked for %WEBSTAT of servers that have ended their direction.
+func (l *line) wantsReports() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.reports
+}
+
+// drop ends all there is on the line, but for what the CP has ended in order.
 func (l *line) drop(cause error) {
 	l.mu.Lock()
 	slots := l.slots
 	for n := range l.slots {
 		l.slots[n] = slot{}
 	}
+	l.reports = false
 	l.mu.Unlock()
 	for _, s := range slots {
 		if s.dlc != nil {
 			s.dlc.Close()
 		}
-		if s.conn != nil {
+		if s.conn != nil && !(over(s.conn.dlc) && orderly(s.conn.dlc)) {
 			s.conn.abort(cause)
 		}
 	}

@@ -6,7 +6,6 @@ import (
 	"io"
 	"math/rand/v2"
 	"net"
-	"os"
 	"runtime"
 	"slices"
 	"strings"
@@ -50,9 +49,7 @@ func TestBothWays(t *testing.T) {
 		t.Fatalf("data from the server is wrong: %v", err)
 	}
 	awaitAll(t, &sending, "the end of sending")
-	if _, err := c.do("%WEBCLCH=3"); err != nil {
-		t.Fatal(err)
-	}
+	c.closeChannel(3, conn)
 	if receive(t, got, "data at the server") != sha256.Sum256(up) {
 		t.Error("data at the server is wrong")
 	}
@@ -94,13 +91,10 @@ func TestCloseAfterData(t *testing.T) {
 		if _, err := conn.Write(data); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := c.do("%WEBCLCH=1"); err != nil {
-			t.Fatal(err)
-		}
+		c.closeChannel(1, conn)
 		if !bytes.Equal(receive(t, got, "data at the server"), data) {
 			t.Error("data at the server is wrong")
 		}
-		wantEOF(t, conn)
 		_, err := c.do("%WEBCLCH=1")
 		wantCME(t, err, at.ErrNoChannel)
 	}
@@ -129,9 +123,9 @@ func TestServerCloses(t *testing.T) {
 	}
 }
 
-// The CP's DISC becomes FIN; the server's answer to it is not waited for longer than Linger.
+// The CP's DISC becomes FIN; the server's answer to it is not waited for longer than FinishTime.
 func TestCPCloses(t *testing.T) {
-	a := newAP(t, func(cfg *Config) { cfg.Linger = 200 * time.Millisecond })
+	a := newAP(t, func(cfg *Config) { cfg.FinishTime = 200 * time.Millisecond })
 	got := make(chan string, 1)
 	release := make(chan struct{})
 	addr := listen(t, func(c *net.TCPConn) {
@@ -219,9 +213,9 @@ func standstill(t *testing.T, n *atomic.Int64) {
 }
 
 // A server that does not read stops the CP on that channel, without memory growing and without touching others. What the
-// CP has sent waits, also after it closed the DLC, until it gives the connection up by AT%WEBCLCH.
+// CP has sent waits, also after it closed the DLC, until it says by AT%WEBCLCH that the connection is to end.
 func TestServerStalls(t *testing.T) {
-	a := newAP(t, func(cfg *Config) { cfg.Linger = 50 * time.Millisecond })
+	a := newAP(t, func(cfg *Config) { cfg.FinishTime = 50 * time.Millisecond })
 	release := make(chan struct{})
 	stalled := listen(t, func(c *net.TCPConn) {
 		c.SetReadBuffer(4 << 10)
@@ -258,7 +252,7 @@ func TestServerStalls(t *testing.T) {
 
 // AT%WEBCLCH of such a channel is answered.
 func TestCloseWhileServerStalls(t *testing.T) {
-	a := newAP(t, func(cfg *Config) { cfg.Linger = 200 * time.Millisecond })
+	a := newAP(t, func(cfg *Config) { cfg.FinishTime = 200 * time.Millisecond })
 	release := make(chan struct{})
 	addr := listen(t, func(*net.TCPConn) { <-release })
 	defer close(release)
@@ -287,7 +281,7 @@ func TestCloseWhileServerStalls(t *testing.T) {
 // A server that floods a CP which does not read is stopped by TCP: memory stays, other channels go on, and nothing of
 // what was sent is lost.
 func TestServerFloods(t *testing.T) {
-	a := newAP(t, nil)
+	a := newAP(t, func(cfg *Config) { cfg.FinishTime = 300 * time.Millisecond })
 	var sent atomic.Int64
 	done := make(chan struct{})
 	flood := listen(t, func(c *net.TCPConn) {
@@ -314,9 +308,7 @@ func TestServerFloods(t *testing.T) {
 	if _, err := io.CopyN(io.Discard, conn, want); err != nil {
 		t.Error(err)
 	}
-	if _, err := c.do("%WEBCLCH=1"); err != nil {
-		t.Error(err)
-	}
+	c.closeChannel(1, conn)
 	receive(t, done, "end of the flood")
 	roundTrip(t, other, "still")
 }
@@ -406,71 +398,29 @@ func TestLines(t *testing.T) {
 // endingConn is a DLC of which only the end counts.
 type endingConn struct {
 	net.Conn
-	ended atomic.Bool
+	done chan struct{}
 }
 
-func (c *endingConn) Write(p []byte) (int, error) {
-	if c.ended.Load() {
-		return 0, net.ErrClosed
-	}
-	return len(p), nil
-}
+func (c *endingConn) Done() <-chan struct{} { return c.done }
+func (c *endingConn) Err() error            { return io.EOF }
 
 // AT%WEBOPCH may be handled before the DLC that the CP opened for it, in the place of one that it closed, is in its slot.
 func TestTakeWaitsForReopenedDLC(t *testing.T) {
 	l := newLine(newAP(t, nil).AP, "line1")
-	old, anew := &endingConn{}, &endingConn{}
-	l.slots[1].conn = &conn{line: l, channel: 1, dlc: &dlc{Conn: old}}
+	old, anew := &endingConn{done: make(chan struct{})}, &endingConn{done: make(chan struct{})}
+	l.slots[1].conn = &conn{line: l, channel: 1, dlc: old}
 	c := &conn{line: l, channel: 1}
 	if err := l.take(t.Context(), c); err != at.ErrChannelBusy {
 		t.Fatalf("channel in use: %v", err)
 	}
-	old.ended.Store(true)
+	close(old.done)
 	time.AfterFunc(20*time.Millisecond, func() {
 		l.mu.Lock()
 		defer l.mu.Unlock()
-		l.slots[1] = slot{dlc: &dlc{Conn: anew}}
+		l.slots[1] = slot{dlc: anew}
 		l.wake()
 	})
-	if err := l.take(t.Context(), c); err != nil || c.dlc.Conn != anew {
+	if err := l.take(t.Context(), c); err != nil || c.dlc != anew {
 		t.Fatalf("channel opened anew: %v", err)
-	}
-}
-
-// lateConn is a DLC whose reader comes too late for its deadline, each time, though octets lie there.
-type lateConn struct {
-	net.Conn
-	late bool
-	left []byte
-}
-
-func (c *lateConn) SetReadDeadline(time.Time) error { return nil }
-
-func (c *lateConn) Read(p []byte) (int, error) {
-	if c.late = !c.late; c.late || len(c.left) == 0 {
-		return 0, os.ErrDeadlineExceeded
-	}
-	n := copy(p, c.left[:1])
-	c.left = c.left[n:]
-	return n, nil
-}
-
-// An uplink that did not run for longer than the silence it waits for sends what came meanwhile.
-func TestLateUplink(t *testing.T) {
-	l := newLine(newAP(t, nil).AP, "line1")
-	read := make(chan struct{})
-	close(read)
-	d := &dlc{Conn: &lateConn{left: []byte("last words")}, read: read}
-	server, far := net.Pipe()
-	defer far.Close()
-	got := make(chan string, 1)
-	go func() { p, _ := io.ReadAll(far); got <- string(p) }()
-	c := &conn{line: l, channel: 1, network: "tcp", dlc: d, cp: d, server: server, closeBy: time.Now().Add(time.Hour), quiet: closeQuiet}
-	if serverErr, cpErr := c.copyUp(); serverErr != nil || !expired(cpErr) {
-		t.Errorf("ended with %v, %v", serverErr, cpErr)
-	}
-	server.Close()
-	if s := receive(t, got, "end of the stream"); s != "last words" {
-		t.Errorf("the server got %q", s)
 	}
 }

@@ -123,7 +123,8 @@ func TestWebOpenCommand(t *testing.T) {
 }
 
 func TestStatusLines(t *testing.T) {
-	for _, w := range []WebStat{{1, WebClosed, 0}, {7, WebConnected, at.ErrPolicy}, {3, WebListening, 0}} {
+	for _, w := range []WebStat{{1, WebClosed, 0, 0}, {7, WebConnected, at.ErrPolicy, 0}, {3, WebListening, 0, 0},
+		{2, WebEnding, 0, 1 << 40}} {
 		if got, err := ParseUnsolicited(w.Line()); err != nil || got != w {
 			t.Errorf("%v %v", got, err)
 		}
@@ -137,7 +138,8 @@ func TestStatusLines(t *testing.T) {
 			t.Errorf("%v %v", got, err)
 		}
 	}
-	for _, line := range []string{"", "RDY", "%WEBSTAT", "%WEBSTAT: 0,0,0", "%WEBSTAT: 1,3,0", "%WEBSTAT: 1,0,0,0", "%WEBSTAT: 1,0,70000",
+	for _, line := range []string{"", "RDY", "%WEBSTAT", "%WEBSTAT: 0,0,0", "%WEBSTAT: 1,3,0", "%WEBSTAT: 1,4,0",
+		"%WEBSTAT: 1,3,0,-1", "%WEBSTAT: 1,3,0,1,1", "%WEBSTAT: 1,3,0,9223372036854775808", "%WEBSTAT: 1,0,0,0", "%WEBSTAT: 1,0,70000",
 		"%NETSTAT: 256,0", "%NETSTAT: 1,2,\"a\"", "%NETSTAT: 1,1,a", "%OTHER: 1"} {
 		if got, err := ParseUnsolicited(line); !errors.Is(err, ErrAnswer) {
 			t.Errorf("%q: %v %v", line, got, err)

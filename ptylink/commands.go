@@ -17,6 +17,7 @@ var usages = map[string]string{
 	nameWebOpen:   `(1-7),("TCP","UDP"),"<address>",(1-65535),(1-65535)[,"<network access name>"[,"<user>","<password>"]]`,
 	nameWebClose:  `(1-7)[,(0,1)]`,
 	nameWebListen: `(1-7),(1-65535),(1-65535)`,
+	nameWebStat:   `(0,1)`,
 	nameNetStat:   `? gives <access technology>,<state>,"<interface>"`,
 }
 

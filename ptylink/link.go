@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"net"
 	"sync"
 	"time"
 
@@ -147,15 +146,20 @@ func (l *Link) do(ctx context.Context, cmd at.Command) (*session, []string, erro
 		return nil, nil, ErrDown
 	}
 	lines, err := s.client.Do(ctx, cmd)
+	return s, lines, lineError(err)
+}
+
+// lineError makes ErrDown of the error of a client whose line has ended.
+func lineError(err error) error {
 	if errors.Is(err, at.ErrClosed) {
 		err = fmt.Errorf("%w: %w", ErrDown, err)
 	}
-	return s, lines, err
+	return err
 }
 
-// OpenChannel opens the DLC of BIP channel n, 1..7. Its Close ends it at the AP. For a channel of datagrams wrap it by
-// NewDatagramConn. Errors: ErrDown, ErrNoMux, those of mux.Open.
-func (l *Link) OpenChannel(ctx context.Context, n int) (net.Conn, error) {
+// OpenChannel opens the DLC of BIP channel n, 1..7. Its Close ends the channel's connection at the AP in order, its Abort
+// tears it. For a channel of datagrams wrap it by NewDatagramConn. Errors: ErrDown, ErrNoMux, those of mux.Open.
+func (l *Link) OpenChannel(ctx context.Context, n int) (*Channel, error) {
 	if n < 1 || n > MaxChannel {
 		return nil, fmt.Errorf("%w: %d is not in 1..%d", at.ErrNoChannel, n, MaxChannel)
 	}
@@ -168,7 +172,7 @@ func (l *Link) OpenChannel(ctx context.Context, n int) (net.Conn, error) {
 	}
 	d, err := s.mux.Open(ctx, dlcAT+n)
 	if err == nil {
-		return d, nil
+		return s.channels.add(n, d), nil
 	}
 	if s.lost() {
 		err = fmt.Errorf("%w: %w", ErrDown, err)

@@ -34,7 +34,7 @@ func TestLine(t *testing.T) {
 		checkCommands(t, c)
 		a.Notify(WebStat{Channel: 3, State: WebClosed, Cause: at.ErrUnreachable}.Line())
 		got, err := ParseUnsolicited(await(t, "unsolicited", c.unsolicited))
-		if want := (WebStat{3, WebClosed, at.ErrUnreachable}); err != nil || got != want {
+		if want := (WebStat{Channel: 3, State: WebClosed, Cause: at.ErrUnreachable}); err != nil || got != want {
 			t.Errorf("%v %v", got, err)
 		}
 		checkChannels(t, c, a, 1, 2, 3, 4, 5, 6, 7)

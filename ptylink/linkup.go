@@ -30,6 +30,8 @@ type session struct {
 	client *at.Client
 	mux    *mux.Mux // nil without multiplexer
 	cfg    mux.Config
+
+	channels channels
 }
 
 // bringUp opens the line and makes it ready: AT until the AP answers, ATE0, AT+CMEE=1, AT+CMUX.
@@ -53,7 +55,7 @@ func (l *Link) bringUp(ctx context.Context) (_ *session, err error) {
 			return nil, err
 		}
 	}
-	s.client = l.newClient(line)
+	s.client = l.newClient(line, nil)
 	if err := l.wake(ctx, s); err != nil {
 		return nil, err
 	}
@@ -63,7 +65,9 @@ func (l *Link) bringUp(ctx context.Context) (_ *session, err error) {
 	return s, err
 }
 
-func (l *Link) newClient(rw io.ReadWriter) *at.Client {
+// newClient makes a client; heard, where it is not nil, gets all that the AP says, in order.
+func (l *Link) newClient(rw io.ReadWriter, heard func(line string)) *at.Client {
+	trace := tracer(l.cfg.Tap)
 	return at.NewClient(rw, at.ClientConfig{
 		Unsolicited: func(line string) {
 			// Without a name it is noise or a modem's boot message.
@@ -72,8 +76,15 @@ func (l *Link) newClient(rw io.ReadWriter) *at.Client {
 			}
 		},
 		Answers: map[string]string{nameGetNet: nameNetPar},
-		Trace:   tracer(l.cfg.Tap),
-		Log:     l.log,
+		Trace: func(received bool, line string) {
+			if received && heard != nil {
+				heard(line)
+			}
+			if trace != nil {
+				trace(received, line)
+			}
+		},
+		Log: l.log,
 	})
 }
 
@@ -226,7 +237,7 @@ func (l *Link) openAT(ctx context.Context, s *session) error {
 	if err != nil {
 		return err
 	}
-	s.client = l.newClient(dlc)
+	s.client = l.newClient(dlc, s.channels.heard)
 	ready, cancel := context.WithTimeout(ctx, asks*askTime)
 	defer cancel()
 	if err := s.client.Sync(ready); err != nil {
@@ -305,8 +316,8 @@ func (s *session) askForLife(ctx context.Context, cfg mux.Config) error {
 	return nil
 }
 
-// close ends the line, in order where the other end still answers, and waits until nobody reads it. It gives the
-// multiplexer's reason, if that had one.
+// close ends the line, and waits until nobody reads it. Channels that are in use are torn. It gives the multiplexer's
+// reason, if that had one.
 func (s *session) close() (err error) {
 	if s.mux != nil {
 		s.mux.Close()

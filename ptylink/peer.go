@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"net"
 	"sync"
 
 	"bipd/ptylink/at"
@@ -100,7 +99,7 @@ func (p *Peer) down(ctx context.Context, err error) {
 
 // Channel waits until the CP opens the DLC of channel n, 1..7, and gives it once; it goes on waiting while the line is
 // down. For a channel of datagrams wrap it by NewDatagramConn. A DLC that nobody took when the CP opens the next is closed.
-func (p *Peer) Channel(ctx context.Context, n int) (net.Conn, error) {
+func (p *Peer) Channel(ctx context.Context, n int) (*mux.DLC, error) {
 	if n < 1 || n > MaxChannel {
 		return nil, fmt.Errorf("%w: %d is not in 1..%d", at.ErrNoChannel, n, MaxChannel)
 	}

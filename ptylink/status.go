@@ -3,6 +3,7 @@ package ptylink
 import (
 	"context"
 	"fmt"
+	"math"
 	"strconv"
 
 	"bipd/ptylink/at"
@@ -82,6 +83,9 @@ const (
 	WebClosed    WebState = 0
 	WebListening WebState = 1 // UICC server mode, no client
 	WebConnected WebState = 2
+	// WebEnding is a connection whose server has ended its direction and may still read: the AP waits for the CP to end the
+	// other. Octets tells how many come from the server, for result codes overtake data.
+	WebEnding WebState = 3
 )
 
 func (s WebState) String() string {
@@ -92,19 +96,25 @@ func (s WebState) String() string {
 		return "listening"
 	case WebConnected:
 		return "connected"
+	case WebEnding:
+		return "ended by the server"
 	}
 	return "state " + strconv.Itoa(int(s))
 }
 
-// WebStat is what the AP tells of a channel by itself: %WEBSTAT: <ch>,<state>,<cause>.
+// WebStat is what the AP tells of a channel by itself: %WEBSTAT: <ch>,<state>,<cause>[,<octets>].
 type WebStat struct {
 	Channel int // 1..7
 	State   WebState
 	Cause   at.CMEError // why, 0 without a failure
+	Octets  uint64      // in state WebEnding: the octets of the whole connection from the server, sent on the DLC
 }
 
 // Line prints the unsolicited result code, for Peer.Notify.
 func (w WebStat) Line() string {
+	if w.State == WebEnding {
+		return fmt.Sprintf("%s: %d,%d,%d,%d", nameWebStat, w.Channel, w.State, int(w.Cause), w.Octets)
+	}
 	return fmt.Sprintf("%s: %d,%d,%d", nameWebStat, w.Channel, w.State, int(w.Cause))
 }
 
@@ -114,11 +124,31 @@ func ParseWebStat(line string) (WebStat, error) {
 	if err != nil {
 		return WebStat{}, err
 	}
-	w := WebStat{Channel: channel(v), State: WebState(v.Number("state", 0, 2)), Cause: at.CMEError(v.NumberOr("cause", 0, 65535, 0))}
+	w := WebStat{Channel: channel(v), State: WebState(v.Number("state", 0, 3)), Cause: at.CMEError(v.NumberOr("cause", 0, 65535, 0))}
+	if w.State == WebEnding {
+		w.Octets = v.Number("octets", 0, math.MaxInt64)
+	}
 	if err := v.End(); err != nil {
 		return WebStat{}, fmt.Errorf("%w: %s: %w", ErrAnswer, nameWebStat, err)
 	}
 	return w, nil
+}
+
+// AT%WEBSTAT=<0|1> says whether the CP knows WebEnding. Without it the AP closes the DLC of a connection that the server
+// has ended, and what the CP still sends on it is lost, for which the AP resets the connection.
+func webStatCommand(on bool) at.Command {
+	return at.Command{Name: nameWebStat, Form: at.Set, Args: []at.Arg{at.Num(flag(on))}}
+}
+
+// ParseWebStatMode reads AT%WEBSTAT. An error is a CMEError, for the handler to return.
+func ParseWebStatMode(c at.Command) (on bool, err error) {
+	v, err := setValues(c, nameWebStat)
+	if err != nil {
+		return false, err
+	}
+	on = v.Number("reports", 0, 1) == 1
+	err = v.End()
+	return on && err == nil, err
 }
 
 // ParseUnsolicited reads an unsolicited result code of the AP: a WebStat or a NetStat. Others are an error.

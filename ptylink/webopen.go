@@ -33,6 +33,11 @@ func (l *Link) WebOpenChannel(ctx context.Context, w WebOpen) (local netip.AddrP
 	if err != nil {
 		return netip.AddrPort{}, err
 	}
+	if s := l.session(); s == nil {
+		return netip.AddrPort{}, ErrDown
+	} else if err := s.askForReports(ctx); err != nil {
+		return netip.AddrPort{}, lineError(err)
+	}
 	err = l.ask(ctx, cmd, func(line string) (err error) {
 		ch := 0
 		if ch, local, err = ParseWebOpened(line); err == nil && ch != w.Channel {

@@ -69,7 +69,9 @@ func run(ctx context.Context, c *config.Apd, profiles *ap.Profiles, log *slog.Lo
 	if err != nil {
 		return err
 	}
-	processor := ap.New(ap.Config{Profiles: profiles, Policy: policy, DialTimeout: time.Duration(c.Proxy.ConnectTimeout), Log: log, Trace: stream})
+	processor := ap.New(ap.Config{Profiles: profiles, Policy: policy, DialTimeout: time.Duration(c.Proxy.ConnectTimeout),
+		FinishTime: time.Duration(c.Proxy.FinishTime), Log: log, Trace: stream})
+	defer processor.Wait()
 	var tasks []daemon.Task
 	served := newLines(c.Lines)
 	for _, l := range c.Lines {

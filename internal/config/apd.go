@@ -32,6 +32,7 @@ type APLine struct {
 // Proxy are the limits of the connections that the AP makes.
 type Proxy struct {
 	ConnectTimeout Duration `toml:"connect_timeout"`
+	FinishTime     Duration `toml:"finish_time"` // see ap.Config
 }
 
 // profilesFile is the file that Apd.Profiles names.
@@ -44,7 +45,7 @@ func LoadApd(file string) (*Apd, error) {
 	c := &Apd{
 		Log:     Log{"info", "text"},
 		Control: Control{Socket: "/run/apd/apd.sock"},
-		Proxy:   Proxy{ConnectTimeout: Duration(20 * time.Second)},
+		Proxy:   Proxy{ConnectTimeout: Duration(20 * time.Second), FinishTime: Duration(30 * time.Second)},
 	}
 	if err := decodeFile(file, c); err != nil {
 		return nil, err
@@ -77,8 +78,8 @@ func (c *Apd) check() error {
 	if c.Profiles == "" {
 		errs = append(errs, errors.New("profiles: missing: the file with the network profiles"))
 	}
-	if c.Proxy.ConnectTimeout == 0 {
-		errs = append(errs, errors.New("proxy.connect_timeout: 0s would fail every connection"))
+	if c.Proxy.ConnectTimeout == 0 || c.Proxy.FinishTime == 0 {
+		errs = append(errs, errors.New("proxy.connect_timeout and finish_time: 0s would fail every connection"))
 	}
 	errs = append(errs, c.Egress.check("", nil))
 	return errors.Join(errs...)

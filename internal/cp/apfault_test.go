@@ -135,6 +135,9 @@ func endless(t *testing.T) (remote func() softuicc.DialParams, clients *atomic.I
 	return func() softuicc.DialParams { return params(wlanBearer, background, addr) }, clients
 }
 
+// impatient is an AP that does not wait long for a server that never ends.
+func impatient(c *ap.Config) { c.FinishTime = 300 * time.Millisecond }
+
 // take reads n octets.
 func (a *app) take(c *softuicc.Conn, n int64) {
 	a.must(c.SetReadDeadline(time.Now().Add(testTime)))
@@ -291,7 +294,7 @@ func TestSlowServer(t *testing.T) {
 	})
 	good := echoServer(t)
 	b := start(t, options{cp: func(c *cp.Config) { c.SendTimeout = 300 * time.Millisecond },
-		ap: func(c *ap.Config) { c.Linger = 300 * time.Millisecond }, applets: applets(func(a *app) {
+		ap: func(c *ap.Config) { c.FinishTime = 300 * time.Millisecond }, applets: applets(func(a *app) {
 			c := a.dial(params(wlanBearer, cat.OpenImmediate, slow))
 			for { // until the terminal says that its buffer is full
 				_, err := a.tk.SendData(a.ctx, c.Channel(), make([]byte, softuicc.MaxSend), true)

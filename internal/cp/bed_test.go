@@ -251,7 +251,9 @@ func (b *bed) realAP(ctx context.Context, line ptylink.PeerConfig) error {
 	if b.o.ap != nil {
 		b.o.ap(&cfg)
 	}
-	return ap.New(cfg).ServeLine(ctx, line)
+	processor := ap.New(cfg)
+	defer processor.Wait()
+	return processor.ServeLine(ctx, line)
 }
 
 // task runs f until the function that it returns is called, which waits for f's end and checks its error.

@@ -31,7 +31,7 @@ func TestCardRemoved(t *testing.T) {
 			good := echoServer(t)
 			var runs atomic.Int32
 			running := make(chan struct{})
-			b := start(t, options{applets: applets(func(a *app) {
+			b := start(t, options{ap: impatient, applets: applets(func(a *app) {
 				if runs.Add(1) == 1 {
 					p := remote()
 					p.Bearer = bearer
@@ -156,7 +156,7 @@ func TestReaderGone(t *testing.T) {
 	remote, clients := endless(t)
 	var runs atomic.Int32
 	r := &pluggedReader{now: softuicc.NewReader("first")}
-	b := start(t, options{reader: r, applets: applets(func(a *app) {
+	b := start(t, options{reader: r, ap: impatient, applets: applets(func(a *app) {
 		runs.Add(1)
 		a.take(a.dial(remote()), 20000)
 	})})

@@ -111,11 +111,12 @@ func (b *lineBearer) dial(ctx context.Context, r bip.Request) (net.Conn, error) 
 		return nil, withCause(err)
 	}
 	b.emit(r, "S705", trace.AP, trace.CP, "OK", nil)
-	conn := dlc
+	conn := &lineConn{Conn: dlc, channel: dlc, bearer: b, request: r}
 	if r.Network == "udp" {
-		conn = ptylink.NewDatagramConn(dlc)
+		conn.Conn = ptylink.NewDatagramConn(dlc)
 	}
-	return &lineConn{Conn: conn, bearer: b, request: r}, nil
+	conn.closing, conn.close = context.WithCancel(context.Background())
+	return conn, nil
 }
 
 func (b *lineBearer) emit(r bip.Request, step string, from, to trace.Party, what string, err error) {
@@ -129,33 +130,77 @@ func (b *lineBearer) emit(r bip.Request, step string, from, to trace.Party, what
 	b.trace.Emit(e)
 }
 
-// lineConn is a connection that the AP made.
+// lineConn is a connection that the AP made. CloseWrite ends it in order, Close alone tears it.
 type lineConn struct {
-	net.Conn
-	bearer  *lineBearer
-	request bip.Request
+	net.Conn // channel, with datagram framing for UDP
+	channel  *ptylink.Channel
+	bearer   *lineBearer
+	request  bip.Request
+
+	closing context.Context // ends with Close
+	close   context.CancelFunc
+	ending  sync.Mutex // held by CloseWrite
 	once    sync.Once
 }
 
-// closeTime bounds AT%WEBCLCH: the AP may need its own time to bring the last data to the server.
+// closeTime bounds AT%WEBCLCH, which may have to wait for another channel's AT%WEBOPCH. An AP of this project ends the
+// connection by the DLC's end.
 const closeTime = 5 * time.Second
 
-// Close tells the AP to close the connection, and then closes the DLC.
-func (c *lineConn) Close() error {
-	var err error
-	c.once.Do(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), closeTime)
-		defer cancel()
-		b := c.bearer
-		b.emit(c.request, "S717", trace.CP, trace.AP, "AT%WEBCLCH", nil)
-		err = b.link.WebCloseChannel(ctx, c.request.Channel)
-		if errors.Is(err, at.ErrNoChannel) || errors.Is(err, ptylink.ErrDown) {
-			err = nil // the AP has closed it already
+// flush waits until all that was written is on its way to the AP, as long as some of it goes.
+func (c *lineConn) flush() error {
+	for left := c.channel.Unsent(); ; {
+		ctx, cancel := context.WithTimeout(c.closing, c.request.FinishTime)
+		err := c.channel.Flush(ctx)
+		cancel()
+		now := c.channel.Unsent()
+		if !errors.Is(err, context.DeadlineExceeded) || now >= left {
+			return err
 		}
-		err = errors.Join(err, c.Conn.Close())
-		<-b.taken[c.request.Channel]
+		left = now
+	}
+}
+
+// Undelivered is how many octets were written that are not on their way to the AP yet.
+func (c *lineConn) Undelivered() int { return c.channel.Unsent() }
+
+// CloseWrite ends the connection in order: what was written goes to the server, then FIN. It returns when the AP has all
+// of it, and gives up where the AP takes nothing for the request's FinishTime. What the server sends is not wanted any
+// more. The AP is told by AT%WEBCLCH, only once all data is on its way, since one of another make may close the connection
+// at that; then the DLC ends.
+func (c *lineConn) CloseWrite() error {
+	c.ending.Lock()
+	defer c.ending.Unlock()
+	if err := c.flush(); err != nil {
+		return err
+	}
+	b := c.bearer
+	ctx, cancel := context.WithTimeout(c.closing, closeTime)
+	defer cancel()
+	b.emit(c.request, "S717", trace.CP, trace.AP, "AT%WEBCLCH", nil)
+	if err := b.link.WebCloseChannel(ctx, c.request.Channel); errors.Is(err, ptylink.ErrDown) || c.closing.Err() != nil {
+		return err
+	}
+	if err := c.channel.Close(); err != nil {
+		return err
+	}
+	<-c.channel.Done()
+	if err := c.channel.Err(); !errors.Is(err, net.ErrClosed) {
+		return err // the line was lost before the AP had the end
+	}
+	return nil
+}
+
+// Close tears the DLC, at which the AP resets the connection, unless CloseWrite has ended it.
+func (c *lineConn) Close() error {
+	c.once.Do(func() {
+		c.close()
+		c.channel.Abort()
+		c.ending.Lock()
+		defer c.ending.Unlock()
+		<-c.bearer.taken[c.request.Channel]
 	})
-	return err
+	return nil
 }
 
 func noNetwork(err error) error { return &bip.Error{Cause: bip.CauseNoNetwork, Err: err} }

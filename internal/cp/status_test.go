@@ -61,7 +61,13 @@ func TestLineStatus(t *testing.T) {
 // TestChannels: the list of channels in each state, also while a command is outstanding and while an APDU hangs.
 func TestChannels(t *testing.T) {
 	good, hole := echoServer(t), testkit.BlackHole(t)
-	finite := tcpServer(t, "127.0.0.1:0", func(*net.TCPConn) {})
+	connected := make(chan struct{})
+	finite := tcpServer(t, "127.0.0.1:0", func(*net.TCPConn) {
+		select {
+		case <-connected:
+		case <-t.Context().Done():
+		}
+	})
 	want := []control.Channel{
 		{Channel: 1, Method: 2, State: "established", Network: "tcp", Remote: good.String(), Buffer: 1400, Received: 17, Sent: 17},
 		{Channel: 2, Method: 1, State: "established", Network: "tcp", Remote: good.String(), Buffer: 1400, Received: 17, Sent: 17},
@@ -96,7 +102,9 @@ func TestChannels(t *testing.T) {
 			a.dial(onDemand)
 			_, err := a.tk.OpenChannel(a.ctx, &cat.OpenChannel{Bearer: &packetBearer, BufferSize: 300}, cat.OpenImmediate|cat.OpenDNSRequest)
 			a.must(err)
-			a.ended(a.dial(params(wlanBearer, background, finite)))
+			dropped := a.dial(params(wlanBearer, background, finite))
+			close(connected)
+			a.ended(dropped)
 			close(open)
 			a.tk.Dial(a.ctx, params(wlanBearer, cat.OpenImmediate, hole)) // ends with the bed
 		})})

@@ -90,7 +90,7 @@ func TestUSBCardRemoved(t *testing.T) {
 			var runs atomic.Int32
 			running := make(chan struct{})
 			model := ccidemu.PCTwin()
-			b := start(t, options{usb: &model, applets: applets(func(a *app) {
+			b := start(t, options{usb: &model, ap: impatient, applets: applets(func(a *app) {
 				if runs.Add(1) == 1 {
 					p := remote()
 					p.Bearer = bearer

@@ -217,6 +217,9 @@ func (v *serving) transact(ctx context.Context, line string, over bool) error {
 	if !over && !startsWithAT(line) && !strings.EqualFold(line, "A/") {
 		return nil
 	}
+	if err := v.writeNotices(ctx); err != nil { // what was to be said before the command is said before its answer
+		return err
+	}
 	v.trace(true, line)
 	lines, err := v.execute(ctx, line, over)
 	if ctx.Err() != nil {
@@ -301,15 +304,17 @@ func (v *serving) notify(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		}
-		if err := v.writeNotices(ctx); err != nil {
+		v.tx.Lock()
+		err := v.writeNotices(ctx)
+		v.tx.Unlock()
+		if err != nil {
 			return err
 		}
 	}
 }
 
+// writeNotices writes the unsolicited result codes that wait. The caller holds tx.
 func (v *serving) writeNotices(ctx context.Context) error {
-	v.tx.Lock()
-	defer v.tx.Unlock()
 	v.mu.Lock()
 	lines := v.notices
 	v.notices = nil

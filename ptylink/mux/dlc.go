@@ -1,6 +1,8 @@
 package mux
 
 import (
+	"context"
+	"fmt"
 	"net"
 	"os"
 	"strconv"
@@ -18,10 +20,11 @@ type DLC struct {
 
 	// All below is guarded by the multiplexer's lock.
 	state  dlcState
-	opened bool  // was open at some time
-	shut   bool  // closed from this side
-	err    error // why it ended, for Read and Write; io.EOF after the peer's DISC
-	n1     int   // longest information field sent
+	opened bool          // was open at some time
+	shut   bool          // closed from this side
+	err    error         // why it ended, for Read and Write; io.EOF after the peer's DISC
+	done   chan struct{} // closed when it has ended
+	n1     int           // longest information field sent
 
 	rx        byteQueue
 	fc        bool // the peer was told to stop
@@ -114,6 +117,75 @@ func (d *DLC) Write(p []byte) (n int, err error) {
 		d.m.settle()
 		d.writable.Wait()
 	}
+}
+
+// Flush waits until what Write took is on its way: whatever is sent after it, on any
+// DLC, reaches the peer behind it. It fails as Write does, or with ctx.
+func (d *DLC) Flush(ctx context.Context) error {
+	d.m.mu.Lock()
+	defer d.m.unlock()
+	stop := context.AfterFunc(ctx, func() {
+		d.m.mu.Lock()
+		defer d.m.mu.Unlock()
+		d.writable.Broadcast()
+	})
+	defer stop()
+	for {
+		switch {
+		case d.shut:
+			return ErrClosed
+		case d.state != dlcOpen:
+			return writeError(d.err)
+		case d.tx.len() == 0:
+			return nil
+		case ctx.Err() != nil:
+			return fmt.Errorf("mux: flush DLC %d: %w", d.dlci, context.Cause(ctx))
+		}
+		d.m.settle()
+		d.writable.Wait()
+	}
+}
+
+// Unsent is how many octets Write took that are not on their way yet.
+func (d *DLC) Unsent() int {
+	d.m.mu.Lock()
+	defer d.m.mu.Unlock()
+	return d.tx.len()
+}
+
+// Done is closed when the DLC has ended, by whichever side: nothing more is received.
+// What was received before can still be read, unless this side has closed the DLC.
+func (d *DLC) Done() <-chan struct{} { return d.done }
+
+// Err tells why the DLC ended, nil before Done: io.EOF where the peer closed it in
+// order, ErrClosed after an own Close, else as Read tells it.
+func (d *DLC) Err() error {
+	select {
+	case <-d.done:
+	default:
+		return nil
+	}
+	d.m.mu.Lock()
+	defer d.m.mu.Unlock()
+	return d.err
+}
+
+// Abort closes the DLC as Close does, but tears it: what Write took and is not sent yet
+// is dropped, and the peer sees ErrReset, no orderly end. It also tears a DLC whose
+// Close still has data to send.
+func (d *DLC) Abort() error {
+	d.m.mu.Lock()
+	defer d.m.unlock()
+	if d.state == dlcOpen || d.state == dlcDraining {
+		d.s.abort(d, ErrClosed, time.Now())
+	}
+	if d.shut {
+		return ErrClosed
+	}
+	d.close(time.Now())
+	d.reads.stop()
+	d.writes.stop()
+	return nil
 }
 
 // Close closes the DLC: Read and Write fail from now on, what Write took is sent in

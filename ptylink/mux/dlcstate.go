@@ -99,7 +99,7 @@ func (s *station) reason() error {
 }
 
 func (s *station) newDLC(dlci int, opening uint32) *DLC {
-	d := &DLC{s: s, dlci: dlci, n1: s.cfg.N1}
+	d := &DLC{s: s, dlci: dlci, n1: s.cfg.N1, done: make(chan struct{})}
 	if n := s.n1[dlci]; n > 0 {
 		d.n1 = n
 	}
@@ -402,6 +402,9 @@ func (d *DLC) end(err error) {
 	s := d.s
 	if d.err == nil {
 		d.err = err
+	}
+	if d.state != dlcClosed {
+		close(d.done)
 	}
 	d.state = dlcClosed
 	d.tx.clear()

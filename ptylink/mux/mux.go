@@ -138,8 +138,9 @@ func (m *Mux) Accept(ctx context.Context) (*DLC, error) {
 	return nil, m.s.reason()
 }
 
-// Close ends the multiplexer: every DLC sends what it holds and DISC, then CLD goes
-// out, and if the peer does not answer that, DISC on DLCI 0; then the line is closed.
+// Close ends the multiplexer: a DLC that was closed sends what it holds and DISC, one
+// that is still in use is torn, as by Abort. Then CLD goes out, and if the peer does
+// not answer that, DISC on DLCI 0; then the line is closed.
 // Each step is bounded by T1 times N2, so it comes back whatever the peer does.
 func (m *Mux) Close() error {
 	m.mu.Lock()

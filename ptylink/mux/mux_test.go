@@ -243,7 +243,8 @@ func TestCloseOrder(t *testing.T) {
 	})
 }
 
-// TestMuxClose sends what was written before it, from either end.
+// TestMuxClose closes the multiplexer from either end: a DLC that was closed before sends what was written, and ends in
+// order; one that is still in use is torn.
 func TestMuxClose(t *testing.T) {
 	for name, l := range lines {
 		for _, responder := range []bool{false, true} {
@@ -251,13 +252,22 @@ func TestMuxClose(t *testing.T) {
 				testkit.NoLeaks(t)
 				a, b := startPair(t, l, Config{})
 				da, db := openDLC(t, a, b, 2)
+				ua, ub := openDLC(t, a, b, 3)
 				if responder {
-					a, b, da, db = b, a, db, da
+					a, b, da, db, ua, ub = b, a, db, da, ub, ua
 				}
-				if _, err := da.Write([]byte("last words")); err != nil {
-					t.Fatal(err)
+				for _, d := range []*DLC{ua, da} {
+					if _, err := d.Write([]byte("last words")); err != nil {
+						t.Fatal(err)
+					}
 				}
+				da.Close()
 				a.Close()
+				if got, err := io.ReadAll(ub); !errors.Is(err, ErrReset) {
+					t.Errorf("DLC in use: got %q, %v", got, err)
+				}
+				_, err := ua.Write([]byte("x"))
+				wantErr(t, err, ErrClosed)
 				if got, err := io.ReadAll(db); string(got) != "last words" || err != nil {
 					t.Errorf("got %q, %v", got, err)
 				}
@@ -265,7 +275,7 @@ func TestMuxClose(t *testing.T) {
 				if a.Err() != nil || b.Err() != nil {
 					t.Errorf("an orderly end is %v and %v", a.Err(), b.Err())
 				}
-				_, err := b.Accept(testContext(t))
+				_, err = b.Accept(testContext(t))
 				wantErr(t, err, ErrClosed)
 				_, err = b.Open(testContext(t), 3)
 				wantErr(t, err, ErrClosed)

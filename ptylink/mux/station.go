@@ -266,8 +266,9 @@ func (s *station) restart() {
 	clear(s.answers)
 }
 
-// close begins the orderly end: the DLCs send what they hold and DISC, then CLD,
-// and if that is not answered DISC on DLCI 0.
+// close ends the multiplexer: the DLCs that were closed send what they hold and DISC,
+// those in use are torn, for nobody said that their streams are complete. Then follows
+// CLD, and if that is not answered DISC on DLCI 0.
 func (s *station) close(now time.Time) {
 	switch s.state {
 	case muxIdle, muxStarting:
@@ -277,7 +278,11 @@ func (s *station) close(now time.Time) {
 		s.closeDue = now.Add(time.Duration(s.cfg.N2) * s.cfg.T1)
 		s.rearm = true
 		for _, d := range s.dlcs {
-			if d != nil {
+			switch {
+			case d == nil:
+			case d.state == dlcOpen:
+				s.abort(d, ErrClosed, now)
+			default:
 				d.close(now)
 			}
 		}

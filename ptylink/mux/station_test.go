@@ -318,16 +318,20 @@ func TestPeerCloses(t *testing.T) {
 	}
 }
 
-// TestClose sends data, DISC, CLD and DISC 0 in that order to a peer that never answers.
+// TestClose sends data, DISC, CLD and DISC 0 in that order to a peer that never answers. The DLC that is in use is torn.
 func TestClose(t *testing.T) {
 	b := newBench(t, Config{})
-	d, stopped := b.opened(2), b.opened(3)
+	d, stopped, used := b.opened(2), b.opened(3), b.opened(4)
 	b.peer("UIH 0 e3050f8f")
 	b.expect("UIH 0 e1050f8f")
 	d.tx.push([]byte("last"))
 	stopped.tx.push([]byte("never"))
+	used.tx.push([]byte("torn"))
+	d.close(b.now)
+	stopped.close(b.now)
 	b.s.close(b.now)
-	b.expect("UIH 2 6c617374", "DISC 2")
+	b.expect("DM 4", "DISC 4", "UIH 2 6c617374", "DISC 2")
+	b.peer("UA 4")
 	b.pass(890 * time.Millisecond)
 	b.expect("DISC 2", "DISC 2")
 	b.pass(10 * time.Millisecond)
