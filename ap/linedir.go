@@ -2,22 +2,18 @@ package ap
 
 import (
 	"context"
-	"errors"
-	"io/fs"
-	"os"
-	"path/filepath"
-	"strings"
+	"io"
 	"sync"
 	"time"
 
 	"bipd/ptylink"
 )
 
-// LineDir is a directory in which every terminal, or symbolic link to one, is the line of a CP and bears the line's name.
+// LineDir is a directory of lines that the AP serves.
 type LineDir struct {
-	Path string
-	// Peer gives the set-up of the line of a name; path is the terminal's. A line that it refuses is left out.
-	Peer func(name, path string) (ptylink.PeerConfig, error)
+	ptylink.Dir
+	// Peer gives the set-up of the line of a name; Open is set by ServeDir. A line that it refuses is left out.
+	Peer func(name string) (ptylink.PeerConfig, error)
 	// Gone is called when a line has left and everything on it has ended; may be nil.
 	Gone  func(name string)
 	Every time.Duration // how often to look; 0: 500 ms
@@ -25,18 +21,17 @@ type LineDir struct {
 
 // dirLine is a line of a directory that is being served.
 type dirLine struct {
-	missed int           // looks in a row at which its name was not there
+	missed int           // looks in a row at which its CP was not there
 	stop   func()        // ends it
 	ended  chan struct{} // closed when it has ended
 }
 
-// lastMiss is the number of looks without its name after which a line has left: a CP that takes its link away and makes it
+// lastMiss is the number of looks without its CP after which a line has left: a CP that takes its link away and makes it
 // anew as it restarts finds its line still served.
 const lastMiss = 3
 
-// ServeDir serves the lines of a directory as names appear in it and leave, until ctx ends. A name that begins with a dot or
-// holds a blank, and what is no terminal, is no line. The directory itself may appear late and go too. Each line runs as
-// by ServeLine.
+// ServeDir serves the lines of a directory as their CPs come and go, until ctx ends. The directory itself may appear late
+// and go too. Each line runs as by ServeLine.
 func (a *AP) ServeDir(ctx context.Context, dir LineDir) error {
 	if dir.Every <= 0 {
 		dir.Every = 500 * time.Millisecond
@@ -60,48 +55,60 @@ type dirLines struct {
 	ap      *AP
 	dir     LineDir
 	lines   map[string]*dirLine
-	refused map[string]string // why a name is no line, as it was logged
+	refused map[string]string // why a name is no line, as it was logged; those that are there
 	fault   string            // of the directory, as it was logged
 	running sync.WaitGroup
 }
 
 // look brings the lines in agreement with the directory.
 func (d *dirLines) look(ctx context.Context) {
+	names, err := d.dir.Names()
+	fault := ""
+	if err != nil {
+		fault = err.Error()
+	}
+	if fault != d.fault && err != nil {
+		d.ap.log.Warn("directory of lines cannot be used", "err", err)
+	}
+	d.fault = fault
+
+	there, refused := map[string]bool{}, map[string]string{}
+	for _, name := range names {
+		err := d.dir.Check(name)
+		there[name] = err == nil
+		if err == nil && d.lines[name] == nil {
+			err = d.serve(ctx, name)
+		}
+		if err != nil && d.lines[name] == nil {
+			refused[name] = err.Error()
+		}
+	}
+	for name, why := range refused {
+		if d.refused[name] != why {
+			d.ap.log.Warn("line left out", "line", name, "err", why)
+		}
+	}
+	d.refused = refused
+
 	for name, l := range d.lines {
-		if l.left(d.dir.Path, name) {
+		if l.left(there[name]) {
 			delete(d.lines, name)
 			if d.dir.Gone != nil {
 				d.dir.Gone(name)
 			}
 		}
 	}
-	names, err := terminals(d.dir.Path)
-	fault := ""
-	if err != nil {
-		fault = err.Error()
-	}
-	if fault != d.fault && err != nil {
-		d.ap.log.Warn("directory of lines cannot be read", "err", err)
-	}
-	d.fault = fault
-	for _, name := range names {
-		if d.lines[name] == nil {
-			d.serve(ctx, name)
-		}
-	}
 }
 
 // serve begins to serve a line, if Peer lets it.
-func (d *dirLines) serve(ctx context.Context, name string) {
-	cfg, err := d.dir.Peer(name, filepath.Join(d.dir.Path, name))
+func (d *dirLines) serve(ctx context.Context, name string) error {
+	cfg, err := d.dir.Peer(name)
 	if err != nil {
-		if d.refused[name] != err.Error() {
-			d.refused[name] = err.Error()
-			d.ap.log.Warn("line left out", "line", name, "err", err)
-		}
-		return
+		return err
 	}
-	delete(d.refused, name)
+	cfg.Open = func(context.Context) (io.ReadWriteCloser, error) {
+		return d.dir.Open(name, ptylink.TTYConfig{})
+	}
 	d.ap.log.Info("line found", "line", name)
 	ctx, cancel := context.WithCancel(ctx)
 	l := &dirLine{stop: cancel, ended: make(chan struct{})}
@@ -113,11 +120,12 @@ func (d *dirLines) serve(ctx context.Context, name string) {
 			d.ap.log.Error("line given up", "line", name, "err", err)
 		}
 	})
+	return nil
 }
 
-// left looks whether the name is still there, ends the line when it is not, and tells when it has ended.
-func (l *dirLine) left(dir, name string) bool {
-	if _, err := os.Lstat(filepath.Join(dir, name)); errors.Is(err, fs.ErrNotExist) {
+// left ends a line whose CP has not been there for lastMiss looks, and tells whether it has ended.
+func (l *dirLine) left(there bool) bool {
+	if !there {
 		l.missed++
 	} else if l.missed < lastMiss {
 		l.missed = 0
@@ -131,18 +139,4 @@ func (l *dirLine) left(dir, name string) bool {
 	default:
 		return false
 	}
-}
-
-// terminals are the names in a directory that lead to a character device.
-func terminals(dir string) (names []string, err error) {
-	entries, err := os.ReadDir(dir)
-	for _, e := range entries {
-		if strings.HasPrefix(e.Name(), ".") || strings.ContainsAny(e.Name(), " \t\r\n") {
-			continue
-		}
-		if st, err := os.Stat(filepath.Join(dir, e.Name())); err == nil && st.Mode()&fs.ModeCharDevice != 0 {
-			names = append(names, e.Name())
-		}
-	}
-	return names, err
 }

@@ -66,17 +66,15 @@ func TestServeDir(t *testing.T) {
 	gone := make(chan string, 10)
 	ctx, cancel := context.WithCancel(context.Background())
 	served := make(chan error, 1)
-	cfg := LineDir{Path: dir, Every: 20 * time.Millisecond, Gone: func(name string) { gone <- name },
-		Peer: func(name, path string) (ptylink.PeerConfig, error) {
+	cfg := LineDir{Dir: ptylink.Dir{Path: dir}, Every: 20 * time.Millisecond, Gone: func(name string) { gone <- name },
+		Peer: func(name string) (ptylink.PeerConfig, error) {
 			if name == "refused" {
 				return ptylink.PeerConfig{}, errors.New("not this one")
 			}
 			if name != "card0" && name != "card1" {
 				t.Errorf("%s is taken for a line", name)
 			}
-			return ptylink.PeerConfig{Name: name, Open: func(context.Context) (io.ReadWriteCloser, error) {
-				return ptylink.OpenTTY(path, ptylink.TTYConfig{})
-			}}, nil
+			return ptylink.PeerConfig{Name: name}, nil
 		}}
 	go func() { served <- a.ServeDir(ctx, cfg) }()
 	t.Cleanup(func() {

@@ -6,9 +6,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"os/user"
-	"path/filepath"
-	"strconv"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -20,9 +17,9 @@ import (
 
 // PTYConfig is the set-up of a pty.
 type PTYConfig struct {
-	Link  string      // symbolic link to the slave, made or replaced; "": none
-	Mode  fs.FileMode // of the slave; 0: 0600, or 0660 with a group
-	Group string      // of the slave, name or number; "": as the kernel makes it
+	Link string      // symbolic link to the slave, made or replaced, with a lock beside it, see Dir; "": none
+	Mode fs.FileMode // of the slave; 0: 0600, or 0660 with a group
+	GID  int         // id of the slave's group; 0: the process's own
 }
 
 // PTY is a line made of a pty, seen from its master. Nothing here holds the slave open, so the master sees when the other
@@ -30,6 +27,7 @@ type PTYConfig struct {
 type PTY struct {
 	f           *os.File
 	slave, link string
+	lock        *os.File // of the link; nil without one
 
 	seen     atomic.Bool  // the slave was open at some time: EIO is a hangup from then on
 	deadline atomic.Int64 // of Read, in Unix nanoseconds; 0: none
@@ -48,7 +46,8 @@ const (
 )
 
 // OpenPTY makes a pty, sets its slave raw before anybody can use it, gives it mode and group, and lets the symbolic link
-// point at it, in one step where there was one before. Another file at the link's place is an error.
+// point at it, in one step where a link to a pty is left from before. It holds the link's lock until Close. A link whose lock
+// another program holds, and another file at the link's place, are errors.
 func OpenPTY(cfg PTYConfig) (*PTY, error) {
 	p, err := openPTY(cfg)
 	if err != nil {
@@ -57,7 +56,18 @@ func OpenPTY(cfg PTYConfig) (*PTY, error) {
 	return p, nil
 }
 
-func openPTY(cfg PTYConfig) (*PTY, error) {
+func openPTY(cfg PTYConfig) (_ *PTY, err error) {
+	p := &PTY{link: cfg.Link, kick: make(chan struct{}, 1), closed: make(chan struct{})}
+	if cfg.Link != "" {
+		if p.lock, err = takeLock(cfg); err != nil {
+			return nil, err
+		}
+		defer func() {
+			if err != nil {
+				releaseLock(p.lock, cfg.Link)
+			}
+		}()
+	}
 	master, slave, err := pty.Open()
 	if err != nil {
 		return nil, err
@@ -67,20 +77,20 @@ func openPTY(cfg PTYConfig) (*PTY, error) {
 	if err := control(slave, func(fd int) error { return setRaw(fd, 0, false) }); err != nil {
 		return nil, err
 	}
-	if err := admit(slave, cfg); err != nil {
+	if err := letIn(slave, cfg.mode(), cfg.GID); err != nil {
 		return nil, err
 	}
-	f, err := pollable(master)
-	if err != nil {
+	p.slave = slave.Name()
+	if p.f, err = pollable(master); err != nil {
 		return nil, err
 	}
 	if cfg.Link != "" {
-		if err := relink(slave.Name(), cfg.Link); err != nil {
-			f.Close()
+		if err := relink(p.slave, cfg.Link); err != nil {
+			p.f.Close()
 			return nil, err
 		}
 	}
-	return &PTY{f: f, slave: slave.Name(), link: cfg.Link, kick: make(chan struct{}, 1), closed: make(chan struct{})}, nil
+	return p, nil
 }
 
 // pollable gives a copy of the master that the runtime can poll. Package pty has made the master itself blocking, and its
@@ -99,64 +109,34 @@ func pollable(master *os.File) (*os.File, error) {
 	return os.NewFile(uintptr(fd), master.Name()), nil
 }
 
-// admit gives the slave its mode and group.
-func admit(slave *os.File, cfg PTYConfig) error {
-	mode := cfg.Mode.Perm()
-	if mode == 0 {
-		mode = 0o600
-		if cfg.Group != "" {
-			mode = 0o660
-		}
+// mode is the slave's mode.
+func (cfg PTYConfig) mode() fs.FileMode {
+	switch {
+	case cfg.Mode.Perm() != 0:
+		return cfg.Mode.Perm()
+	case cfg.GID != 0:
+		return 0o660
 	}
-	if cfg.Group != "" {
-		gid, err := groupID(cfg.Group)
-		if err != nil {
-			return err
-		}
-		if err := slave.Chown(-1, gid); err != nil {
-			return err
-		}
-	}
-	return slave.Chmod(mode)
+	return 0o600
 }
 
-func groupID(name string) (int, error) {
-	if n, err := strconv.ParseUint(name, 10, 31); err == nil {
-		return int(n), nil
+// letIn gives a file the mode, and where that lets a group in, the group gid, 0 for the process's own. The kernel gives a pty
+// to the group that devpts was mounted with, on Debian tty: that group is not meant. A process without the right to change
+// groups can still have a line for itself.
+func letIn(f *os.File, mode fs.FileMode, gid int) error {
+	if gid == 0 {
+		gid = os.Getegid()
 	}
-	g, err := user.LookupGroup(name)
+	fi, err := f.Stat()
 	if err != nil {
-		return 0, err
-	}
-	return strconv.Atoi(g.Gid)
-}
-
-// relink makes link point at target, replacing another link there in one step. A link that is no line's, since it points
-// outside the directory of terminals, is left alone.
-func relink(target, link string) error {
-	switch fi, err := os.Lstat(link); {
-	case errors.Is(err, fs.ErrNotExist):
-	case err != nil:
 		return err
-	case fi.Mode()&fs.ModeSymlink == 0:
-		return fmt.Errorf("%s is there and is no symbolic link", link)
-	default:
-		if old, err := os.Readlink(link); err != nil || filepath.Dir(old) != filepath.Dir(target) {
-			return errors.Join(err, fmt.Errorf("%s is there and links to no pseudo terminal: %s", link, old))
+	}
+	if mode&0o070 != 0 && int(fi.Sys().(*syscall.Stat_t).Gid) != gid {
+		if err := f.Chown(-1, gid); err != nil {
+			return err
 		}
 	}
-	tmp := filepath.Join(filepath.Dir(link), fmt.Sprintf(".%s.%d", filepath.Base(link), os.Getpid())) // no line's name, see Lines
-	if err := os.Remove(tmp); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	if err := os.Symlink(target, tmp); err != nil {
-		return err
-	}
-	if err := os.Rename(tmp, link); err != nil {
-		_ = os.Remove(tmp)
-		return err
-	}
-	return nil
+	return f.Chmod(mode)
 }
 
 // Slave is the path of the slave's device.
@@ -273,15 +253,14 @@ func (p *PTY) writeExpired() bool {
 	return !p.writeEnd.IsZero() && !time.Now().Before(p.writeEnd)
 }
 
-// Close ends the line and takes its symbolic link away, unless that points elsewhere by now.
+// Close ends the line and takes its symbolic link away, unless that points elsewhere by now, and the link's lock.
 func (p *PTY) Close() error {
 	err := os.ErrClosed
 	p.once.Do(func() {
 		close(p.closed)
 		if p.link != "" {
-			if target, lerr := os.Readlink(p.link); lerr == nil && target == p.slave {
-				_ = os.Remove(p.link)
-			}
+			unlink(p.slave, p.link)
+			releaseLock(p.lock, p.link)
 		}
 		err = p.f.Close()
 	})

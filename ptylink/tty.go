@@ -27,13 +27,24 @@ type TTY struct {
 }
 
 // OpenTTY opens the slave of a pty or a UART for this process alone, sets it raw, with the speed and flow control asked for,
-// and drops what lay in its queues. It takes the line by TIOCEXCL, which stops other users' programs, and by flock, which
+// and drops what lay in its queues. It refuses what openTerminal does: above all a pty that somebody else has come by since
+// the link to it was made. It takes the line by TIOCEXCL, which stops other users' programs, and by flock, which
 // stops another program of this package even under root. A line taken already is an error that wraps EBUSY or EWOULDBLOCK.
 // A symbolic link is resolved at each call. The result is a *TTY.
 func OpenTTY(path string, cfg TTYConfig) (io.ReadWriteCloser, error) {
-	f, err := os.OpenFile(path, os.O_RDWR|unix.O_NOCTTY|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
+	return openTTY(path, cfg, func() error { return nil })
+}
+
+// openTTY is OpenTTY with a last word before the open terminal is touched.
+func openTTY(path string, cfg TTYConfig, last func() error) (io.ReadWriteCloser, error) {
+	f, err := openTerminal(path)
+	if err == nil {
+		if err = last(); err != nil {
+			f.Close()
+		}
+	}
 	if err != nil {
-		return nil, fmt.Errorf("ptylink: open the line: %w", err)
+		return nil, fmt.Errorf("ptylink: open the line %s: %w", path, err)
 	}
 	if err := control(f, func(fd int) error { return seize(fd, cfg) }); err != nil {
 		f.Close()

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -79,8 +80,9 @@ func run(ctx context.Context, c *config.Apd, profiles *ap.Profiles, log *slog.Lo
 		tasks = append(tasks, daemon.Task{Name: "line " + l.Name, Run: func(ctx context.Context) error { return processor.ServeLine(ctx, peer) }})
 	}
 	if c.LinesDir != "" {
-		dir := ap.LineDir{Path: c.LinesDir, Gone: served.remove, Peer: func(name, path string) (ptylink.PeerConfig, error) {
-			l := config.APLine{Name: name, Path: path}
+		place := ptylink.Dir{Path: c.LinesDir, Owner: c.LinesUID()}
+		dir := ap.LineDir{Dir: place, Gone: served.remove, Peer: func(name string) (ptylink.PeerConfig, error) {
+			l := config.APLine{Name: name, Path: filepath.Join(c.LinesDir, name)}
 			return l.Peer(log), served.add(l)
 		}}
 		tasks = append(tasks, daemon.Task{Name: "lines in " + c.LinesDir, Run: func(ctx context.Context) error { return processor.ServeDir(ctx, dir) }})

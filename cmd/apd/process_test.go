@@ -1,15 +1,19 @@
 package main
 
 import (
+	"context"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
 
 	"bipd/internal/testkit"
+	"bipd/ptylink"
 )
 
 // buildDaemons builds bipd and apd into dir.
@@ -54,8 +58,17 @@ type runningDaemon struct {
 // startDaemon starts a daemon that workDir has made, with its configuration, and waits until it says that it is ready.
 func startDaemon(t *testing.T, dir, name string) *runningDaemon {
 	t.Helper()
+	return startDaemonAs(t, dir, name, name+".toml", -1, -1)
+}
+
+// startDaemonAs is startDaemon with another configuration, as another user, -1 for this one.
+func startDaemonAs(t *testing.T, dir, name, config string, uid, gid int) *runningDaemon {
+	t.Helper()
 	d := &runningDaemon{name: name, ended: make(chan error, 1)}
-	d.cmd = exec.Command(filepath.Join(dir, name), "--config", filepath.Join(dir, name+".toml"))
+	d.cmd = exec.Command(filepath.Join(dir, name), "--config", filepath.Join(dir, config))
+	if uid >= 0 {
+		d.cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}}
+	}
 	d.cmd.Stdout, d.cmd.Stderr = &d.log, &d.log
 	if err := d.cmd.Start(); err != nil {
 		t.Fatal(err)
@@ -67,7 +80,14 @@ func startDaemon(t *testing.T, dir, name string) *runningDaemon {
 			t.Logf("%s said:\n%s", name, &d.log)
 		}
 	})
-	d.log.Await(t, name+" is ready")
+	for len(d.log.Lines(name+" is ready")) == 0 {
+		select {
+		case err := <-d.ended:
+			d.ended <- err
+			t.Fatalf("%s has ended: %v", name, err)
+		case <-time.After(5 * time.Millisecond):
+		}
+	}
 	return d
 }
 
@@ -91,4 +111,38 @@ func (d *runningDaemon) awaitEnd(t *testing.T) error {
 		t.Fatalf("%s does not end", d.name)
 		return nil
 	}
+}
+
+// runLink is the CP's end of a line until stop is called; up hears when the line has come up.
+func runLink(t *testing.T, cfg ptylink.PTYConfig, up chan<- bool) (stop func()) {
+	t.Helper()
+	link := ptylink.NewLink(ptylink.LinkConfig{
+		Name: filepath.Base(cfg.Link),
+		Open: func(context.Context) (io.ReadWriteCloser, error) { return ptylink.OpenPTY(cfg) },
+		State: func(isUp bool, _ error) {
+			if isUp {
+				up <- true
+			}
+		},
+	})
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- link.Run(ctx) }()
+	stop = sync.OnceFunc(func() {
+		cancel()
+		_ = receive(t, "the end of a CP", ended)
+	})
+	t.Cleanup(stop)
+	return stop
+}
+
+// receive waits a bounded time.
+func receive[T any](t *testing.T, what string, c <-chan T) (v T) {
+	t.Helper()
+	select {
+	case v = <-c:
+	case <-time.After(patience):
+		t.Fatalf("waited %v for %s", patience, what)
+	}
+	return v
 }

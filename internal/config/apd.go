@@ -3,6 +3,8 @@ package config
 import (
 	"errors"
 	"fmt"
+	"path/filepath"
+	"strings"
 	"time"
 
 	"bipd/ap"
@@ -10,13 +12,15 @@ import (
 
 // Apd is apd.toml.
 type Apd struct {
-	Log      Log      `toml:"log"`
-	Control  Control  `toml:"control"`
-	LinesDir string   `toml:"lines"` // directory in which every terminal is a line; empty = none
-	Lines    []APLine `toml:"line"`
-	Profiles string   `toml:"profiles"` // file with the network profiles; it holds credentials, so that only its owner may read it
-	Proxy    Proxy    `toml:"proxy"`
-	Egress   Egress   `toml:"egress"`
+	Log      Log     `toml:"log"`
+	Control  Control `toml:"control"`
+	LinesDir string  `toml:"lines"` // directory in which bipd keeps its lines; empty = none
+	// LinesOwner is a user who may own that directory besides root and apd's own; empty = nobody else.
+	LinesOwner string   `toml:"lines_owner"`
+	Lines      []APLine `toml:"line"`
+	Profiles   string   `toml:"profiles"` // file with the network profiles; it holds credentials, so that only its owner may read it
+	Proxy      Proxy    `toml:"proxy"`
+	Egress     Egress   `toml:"egress"`
 }
 
 // APLine is one line to a CP.
@@ -70,10 +74,15 @@ func (c *Apd) check() error {
 		switch {
 		case l.Name == "" || l.Path == "":
 			errs = append(errs, fmt.Errorf("line %d: name and path are needed", i+1))
+		case strings.HasPrefix(filepath.Clean(l.Path), "/dev/pts/"):
+			errs = append(errs, fmt.Errorf("line %d: path: %s may be anybody's terminal tomorrow: name a symbolic link to it", i+1, l.Path))
 		case names[l.Name]:
 			errs = append(errs, fmt.Errorf("line %d: the name %q is taken", i+1, l.Name))
 		}
 		names[l.Name] = true
+	}
+	if _, err := lookupUser(c.LinesOwner); err != nil {
+		errs = append(errs, fmt.Errorf("lines_owner: %w", err))
 	}
 	if c.Profiles == "" {
 		errs = append(errs, errors.New("profiles: missing: the file with the network profiles"))
@@ -83,6 +92,12 @@ func (c *Apd) check() error {
 	}
 	errs = append(errs, c.Egress.check("", nil))
 	return errors.Join(errs...)
+}
+
+// LinesUID is the id of LinesOwner; 0 = nobody. c was checked.
+func (c *Apd) LinesUID() int {
+	uid, _ := lookupUser(c.LinesOwner)
+	return uid
 }
 
 // LoadProfiles reads and checks the network profiles. The file holds credentials: see readSecret for who may have access to it.

@@ -291,6 +291,9 @@ func (l *Line) check() error {
 	if _, err := l.FileMode(); err != nil {
 		return err
 	}
+	if _, err := lookupGroup(l.Group); err != nil {
+		return fmt.Errorf("line.%w", err)
+	}
 	if err := checkUART(l.Speed, l.RTSCTS); err != nil {
 		return fmt.Errorf("line.%w", err)
 	}
@@ -303,10 +306,13 @@ func (l *Line) check() error {
 	return nil
 }
 
-// FileMode is the mode of the pseudo terminal; 0600 where none is given.
+// FileMode is the mode of the pseudo terminal; where none is given 0600, or 0660 with a group.
 func (l *Line) FileMode() (fs.FileMode, error) {
-	if l.Mode == "" {
+	switch {
+	case l.Mode == "" && l.Group == "":
 		return 0o600, nil
+	case l.Mode == "":
+		return 0o660, nil
 	}
 	m, err := strconv.ParseUint(l.Mode, 8, 9)
 	if err != nil {

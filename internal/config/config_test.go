@@ -89,6 +89,8 @@ func TestBipdFaults(t *testing.T) {
 		"two of a name":      {card + card, `the name "c" is taken`},
 		"line without path":  {card + "[card.line]\n", "line.path: missing"},
 		"line's mode":        {card + "[card.line]\npath = \"/x\"\nmode = \"9\"\n", `line.mode: "9" is no octal file mode`},
+		"line's group":       {card + "[card.line]\npath = \"/x\"\ngroup = \"no-such-group\"\n", `line.group: there is no group "no-such-group"`},
+		"line of two":        {card + "[card.line]\npath = \"/x\"\n" + usbCard("d", "path=1-1") + "[card.line]\npath = \"/x\"\n", "card 2 (d): the line /x is taken"},
 		"N1":                 {card + "[card.line]\npath = \"/x\"\nn1 = 1500\n", "line.n1: 1500"},
 		"N1 below all":       {card + "[card.line]\npath = \"/x\"\nn1 = 30\n", "line.n1: 30"},
 		"speed":              {card + "[card.line]\npath = \"/x\"\nspeed = 777\n", "line.speed: 777"},
@@ -170,6 +172,31 @@ func TestUSBCards(t *testing.T) {
 	}
 }
 
+// The mode of a line lets nobody but the user in, unless it or a group says so.
+func TestLineMode(t *testing.T) {
+	for text, want := range map[string]os.FileMode{
+		"": 0o600, "group = \"12345\"\n": 0o660, "mode = \"0640\"\n": 0o640, "mode = \"600\"\ngroup = \"12345\"\n": 0o600,
+	} {
+		c, err := LoadBipd(write(t, "bipd.toml", card+"[card.line]\npath = \"/x\"\n"+text, 0o644))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if mode, err := c.Cards[0].Line.FileMode(); err != nil || mode != want {
+			t.Errorf("%q: mode %o, %v, want %o", text, mode, err, want)
+		}
+	}
+}
+
+// A user is given by name or number.
+func TestLinesOwner(t *testing.T) {
+	for owner, want := range map[string]int{"": 0, "root": 0, "12345": 12345} {
+		c, err := LoadApd(write(t, "apd.toml", "profiles = \"/x\"\nlines = \"/x\"\nlines_owner = \""+owner+"\"\n", 0o644))
+		if err != nil || c.LinesUID() != want {
+			t.Errorf("%q: user %d, %v", owner, c.LinesUID(), err)
+		}
+	}
+}
+
 func TestPIN(t *testing.T) {
 	pin := write(t, "pin", "1234\n", 0o600)
 	c, err := LoadBipd(write(t, "bipd.toml", card+"pin_file = \""+pin+"\"\n", 0o644))
@@ -185,6 +212,8 @@ func TestApdFaults(t *testing.T) {
 		"no line":     {"profiles = \"/x\"\n", "no [[line]] and no lines"},
 		"no profiles": {"[[line]]\nname = \"c\"\npath = \"/y\"\n", "profiles: missing"},
 		"no path":     {"profiles = \"/x\"\n[[line]]\nname = \"c\"\n", "line 1: name and path are needed"},
+		"no link":     {"profiles = \"/x\"\n[[line]]\nname = \"c\"\npath = \"/dev//pts/5\"\n", "line 1: path: /dev//pts/5 may be anybody's terminal tomorrow"},
+		"no user":     {line[:len("profiles = \"/x\"\n")] + "lines = \"/x\"\nlines_owner = \"no-such-user\"\n", `lines_owner: there is no user "no-such-user"`},
 		"two":         {line + "[[line]]\nname = \"c\"\npath = \"/z\"\n", `line 2: the name "c" is taken`},
 		"N1":          {line + "n1 = 7\n", "line 1: n1: 7"},
 		"speed":       {line + "speed = 1\n", "line 1: speed: 1 bit/s"},

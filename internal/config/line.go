@@ -60,7 +60,7 @@ func (l *Line) Link(name string, log *slog.Logger) (*ptylink.LinkConfig, error) 
 		return nil, err
 	}
 	path, uart := l.Path, ptylink.TTYConfig{Speed: l.Speed, RTSCTS: l.RTSCTS}
-	pty := ptylink.PTYConfig{Link: path, Mode: mode, Group: l.Group}
+	pty := ptylink.PTYConfig{Link: path, Mode: mode, GID: gid(l.Group)}
 	return &ptylink.LinkConfig{
 		Name: name,
 		Open: func(context.Context) (io.ReadWriteCloser, error) {

@@ -47,13 +47,19 @@ func (l *Log) Wants(t testing.TB, parts ...string) {
 // Await waits a bounded time for a line with all of the parts, and fails the test where none comes.
 func (l *Log) Await(t testing.TB, parts ...string) {
 	t.Helper()
+	l.AwaitMore(t, 0, parts...)
+}
+
+// AwaitMore waits a bounded time for more than n lines with all of the parts, and fails the test where none comes.
+func (l *Log) AwaitMore(t testing.TB, n int, parts ...string) {
+	t.Helper()
 	err := settle(func() error {
-		if len(l.Lines(parts...)) == 0 {
+		if len(l.Lines(parts...)) <= n {
 			return errors.New("no such line")
 		}
 		return nil
 	})
 	if err != nil {
-		t.Fatalf("no line of the log came to have all of %q:\n%s", parts, l)
+		t.Fatalf("no line of the log came to have all of %q, but %d:\n%s", parts, n, l)
 	}
 }

@@ -6,6 +6,22 @@ import (
 	"strconv"
 )
 
+// lookupUser returns the id of a user who is given by name or number, 0 for "".
+func lookupUser(name string) (int, error) {
+	if name == "" {
+		return 0, nil
+	}
+	text := name
+	if u, err := user.Lookup(name); err == nil {
+		text = u.Uid
+	}
+	uid, err := strconv.ParseUint(text, 10, 31)
+	if err != nil {
+		return 0, fmt.Errorf("there is no user %q", name)
+	}
+	return int(uid), nil
+}
+
 // gid is the id of a group that was checked.
 func gid(name string) int {
 	id, _ := lookupGroup(name)
