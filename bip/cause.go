@@ -25,6 +25,7 @@ const (
 	CauseTransport         // the transport is not offered
 	CausePortInUse         // the local port is taken
 	CauseBearer            // the bearer is not built
+	CausePort              // cards may not listen on the local port
 	CauseTooMany           // more than the card, or the line, may have made in this time
 	CauseLocal             // the local address that the card wants is not one of the route to the far end
 )
@@ -49,6 +50,8 @@ func (c Cause) String() string {
 		return "port in use"
 	case CauseBearer:
 		return "bearer not offered"
+	case CausePort:
+		return "port not offered"
 	case CauseTooMany:
 		return "too many in this time"
 	case CauseLocal:
@@ -101,7 +104,7 @@ func (c Cause) result() cat.Result {
 		return cat.Result{General: cat.ResultNetworkUnable, Info: []byte{cat.InfoNoSpecificCause}}
 	case CauseTransport:
 		return bipError(cat.BIPTransport)
-	case CausePortInUse:
+	case CausePortInUse, CausePort:
 		return bipError(cat.BIPPortUnavailable)
 	case CauseBearer:
 		return cat.Result{General: cat.ResultBeyondCapabilities}

@@ -54,7 +54,7 @@ type channel struct {
 
 	conn       net.Conn // from up on
 	rx         *rxBuffer
-	readerDone chan struct{}
+	readerDone chan struct{} // closed when the far end has no more
 
 	auto     bool // connect again by itself when the bearer was lost
 	lost     bool // in state opening: connects again
@@ -95,11 +95,20 @@ func (c *channel) connected(conn net.Conn) {
 		"remote", c.req.Remote, "local", conn.LocalAddr())
 }
 
-// receive moves data from the connection to the buffer until the connection ends. It does not read while the buffer is
-// full: that is the back-pressure to the far end.
+// receive moves data from the connection to the buffer until the far end has no more.
 func (c *channel) receive() {
 	defer c.g.wake()
-	defer close(c.readerDone)
+	err := c.fill()
+	close(c.readerDone)
+	if client, ok := c.conn.(interface{ AwaitReset() error }); ok && c.server != nil && err == nil {
+		err = client.AwaitReset() // it has said all, and waits for the card's answer
+	}
+	c.rx.end(err)
+}
+
+// fill reads until the far end has ended its direction, which is no error, or the connection has failed. It does not read
+// while the buffer is full: that is the back-pressure to the far end.
+func (c *channel) fill() error {
 	for {
 		space := c.rx.space()
 		if len(space) == 0 {
@@ -107,7 +116,7 @@ func (c *channel) receive() {
 			case <-c.rx.room:
 				continue
 			case <-c.ctx.Done():
-				return
+				return context.Cause(c.ctx)
 			}
 		}
 		n, err := c.conn.Read(space)
@@ -120,13 +129,11 @@ func (c *channel) receive() {
 		switch {
 		case err == nil:
 		case errors.Is(err, io.EOF):
-			c.rx.end(nil)
-			return
+			return nil
 		case c.rx.datagram && errors.Is(err, syscall.ECONNREFUSED):
 			// an ICMP message about one datagram does not end a UDP channel
 		default:
-			c.rx.end(err)
-			return
+			return err
 		}
 	}
 }
@@ -193,7 +200,7 @@ func (c *channel) checkLink() {
 	}
 	c.g.log.Info("link dropped", "channel", c.id, "remote", c.req.Remote, "cause", cause)
 	if c.server != nil {
-		c.clientGone()
+		c.clientGone(err)
 		return
 	}
 	if c.auto && bearerLost(err) {
@@ -220,8 +227,9 @@ func (c *channel) markDropped() { c.state, c.downDue, c.upDue = dropped, true, f
 // abort tears the connection: the far end gets a reset.
 func (c *channel) abort() {
 	c.cancel()
-	if c.listener != nil {
-		c.listener.Close()
+	if l := c.listener; l != nil {
+		l.Close()
+		c.g.discard(l.client)
 	}
 	if conn := c.conn; conn != nil {
 		c.g.running.Go(func() { conn.Close() })

@@ -169,12 +169,8 @@ func (c *channel) nextEvent() (cat.Due, bool) {
 			Sending:  func() { c.emit("", trace.CP, trace.UICC, "ENVELOPE: Channel status, link dropped", 0) },
 			Taken:    func() { c.downDue = false },
 		}, true
-	case c.upDue && c.state == listening:
-		return cat.Due{
-			Envelope: cat.ChannelStatusEvent(c.status()),
-			Sending:  func() { c.emit("", trace.CP, trace.UICC, "ENVELOPE: Channel status, listening", 0) },
-			Taken:    func() { c.upDue = false },
-		}, true
+	case c.state == listening:
+		return c.serverEvent()
 	case c.upDue:
 		return cat.Due{
 			Envelope: cat.ChannelStatusEvent(c.status()),

@@ -29,6 +29,10 @@ type KernelBearer struct {
 	Interface string
 	// ListenOn, where it is valid, is the address on which UICC server mode listens; else that mode is refused.
 	ListenOn netip.Addr
+	// ListenPorts are the ports that a card may listen on; nil: DefaultListenPorts.
+	ListenPorts []PortRange
+	// ListenFrom are the addresses that may connect to a card; nil: those of this machine.
+	ListenFrom []netip.Prefix
 	// DNS names the servers where Network names none.
 	DNS   []netip.Addr
 	Trace *trace.Stream // may be nil
@@ -54,15 +58,6 @@ func (b *KernelBearer) serversOf(a Access) []netip.Addr {
 		return b.DNS
 	}
 	return a.DNS
-}
-
-// Listen listens on the port that the card wants.
-func (b *KernelBearer) Listen(ctx context.Context, r Request) (net.Listener, error) {
-	if !b.ListenOn.IsValid() {
-		return nil, &Error{CauseTransport, errors.New("UICC server mode is switched off")}
-	}
-	var l net.ListenConfig
-	return l.Listen(ctx, "tcp", netip.AddrPortFrom(b.ListenOn, r.Remote.Port()).String())
 }
 
 // Prepare asks for the network parameters, unless the far end is on the terminal itself.

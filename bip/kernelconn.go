@@ -83,6 +83,30 @@ func (c *kernelConn) queued() (n int, err error) {
 	return n, err
 }
 
+// AwaitReset waits until a far end that has ended its direction is gone altogether: it has reset the connection, or does
+// not answer any more. It returns the reason, or net.ErrClosed.
+func (c *kernelConn) AwaitReset() error {
+	raw, err := c.TCPConn.SyscallConn()
+	if err != nil {
+		return err
+	}
+	reason := syscall.ECONNRESET
+	err = raw.Read(func(fd uintptr) bool {
+		info, err := unix.GetsockoptTCPInfo(int(fd), unix.IPPROTO_TCP, unix.TCP_INFO)
+		if err == nil && info.State != tcpClosed {
+			return false // the next event of the socket comes here again
+		}
+		if n, err := unix.GetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_ERROR); err == nil && n != 0 {
+			reason = syscall.Errno(n)
+		}
+		return true
+	})
+	if err != nil {
+		return err
+	}
+	return reason
+}
+
 var _ interface {
 	HalfCloser
 	undeliverer

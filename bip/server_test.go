@@ -2,11 +2,14 @@ package bip_test
 
 import (
 	"bytes"
+	"errors"
 	"io"
 	"net"
 	"net/netip"
 	"os"
 	"slices"
+	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -36,15 +39,23 @@ func (a *app) listens(id int) {
 	}
 }
 
-// freePort is a TCP port that nobody listens on.
+var lastPort atomic.Uint32
+
+// freePort is a TCP port that cards may listen on and nobody does. It is another each time.
 func freePort(t *testing.T) uint16 {
 	t.Helper()
-	l, err := net.Listen("tcp", netip.AddrPortFrom(loopback, 0).String())
-	if err != nil {
-		t.Fatal(err)
+	ports := bip.DefaultListenPorts()[0]
+	for {
+		port := ports.First + uint16(lastPort.Add(1)%uint32(ports.Last-ports.First))
+		l, err := net.Listen("tcp", netip.AddrPortFrom(loopback, port).String())
+		if err == nil {
+			l.Close()
+			return port
+		}
+		if !errors.Is(err, syscall.EADDRINUSE) {
+			t.Fatal(err)
+		}
 	}
-	defer l.Close()
-	return addrPort(l.Addr()).Port()
 }
 
 func dialPort(t *testing.T, port uint16) net.Conn {
@@ -58,7 +69,8 @@ func dialPort(t *testing.T, port uint16) net.Conn {
 	return conn
 }
 
-// TestServer has two clients come one after the other; each gets an answer, and between them the channel listens.
+// TestServer has two clients come one after the other; each gets an answer, and between them, when the one before has reset its
+// connection, the channel listens.
 func TestServer(t *testing.T) {
 	port := freePort(t)
 	o := serving()
@@ -81,6 +93,7 @@ func TestServer(t *testing.T) {
 				io.WriteString(conn, word)
 				answer := make([]byte, len(word))
 				io.ReadFull(conn, answer)
+				conn.(*net.TCPConn).SetLinger(0)
 				answers <- answer
 			}()
 			a.established(id)

@@ -169,19 +169,26 @@ func transportTable(w *writer) {
 		what := open(cat.OpenImmediate, objects)
 		w.row(fmt.Sprintf("`%02X`", byte(p)), p.String(), w.ask(asBipd, what), w.ask(full, what))
 	}
+	ssh := open(cat.OpenImmediate, buffer1400+fmt.Sprintf("3C 03 %02X 00 16", byte(cat.TCPServer)))
+	w.row(fmt.Sprintf("`%02X`", byte(cat.TCPServer)), cat.TCPServer.String()+" on port 22", w.ask(asBipd, ssh), w.ask(full, ssh))
 	what := open(cat.OpenImmediate, bearerDefault+buffer1400)
 	w.row("none", "the card sends packets of its own", w.ask(asBipd, what), w.ask(full, what))
 }
 
-// freePort is a port of loopback that nobody listens on.
+// freePort is a port of loopback that cards may listen on and nobody does.
 func freePort(w *writer) uint16 {
-	l, err := net.Listen("tcp4", "127.0.0.1:0")
-	if err != nil {
-		w.err = err
-		return 0
+	var err error
+	for _, r := range bip.DefaultListenPorts() {
+		for port := r.First; port < r.Last; port++ {
+			var l net.Listener
+			if l, err = net.Listen("tcp4", fmt.Sprintf("127.0.0.1:%d", port)); err == nil {
+				l.Close()
+				return port
+			}
+		}
 	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).AddrPort().Port()
+	w.err = fmt.Errorf("no port to listen on: %w", err)
+	return 0
 }
 
 // numbers are error numbers of the system that connections end with.

@@ -96,25 +96,6 @@ type Route struct {
 	Method       int      `toml:"method"`
 }
 
-// Kernel is the host's own TCP/IP stack, which method 1 uses.
-type Kernel struct {
-	Interface string       `toml:"interface"` // bind to it; empty = as the host routes
-	DNS       []netip.Addr `toml:"dns"`       // told to cards where the AP names none
-	Listen    string       `toml:"listen"`    // address on which cards may serve TCP clients; empty = not offered
-}
-
-// ListenOn is the address of UICC server mode; the zero Addr where it is not offered.
-func (k Kernel) ListenOn() (netip.Addr, error) {
-	if k.Listen == "" {
-		return netip.Addr{}, nil
-	}
-	a, err := netip.ParseAddr(k.Listen)
-	if err != nil {
-		err = fmt.Errorf("kernel.listen: %w", err)
-	}
-	return a, err
-}
-
 // DefaultBipd is what holds where bipd.toml says nothing. It has no card.
 func DefaultBipd() *Bipd {
 	return &Bipd{
@@ -171,9 +152,7 @@ func (c *Bipd) check() error {
 			places[card.USB.String()] = true
 		}
 	}
-	if _, err := c.Kernel.ListenOn(); err != nil {
-		errs = append(errs, err)
-	}
+	errs = append(errs, c.Kernel.check())
 	_, err := c.Rules()
 	errs = append(errs, err)
 	errs = append(errs, c.Egress.check("kernel.dns", c.Kernel.DNS))

@@ -2,11 +2,14 @@ package config
 
 import (
 	"errors"
+	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
+	"bipd/bip"
 	"bipd/cat"
 	"bipd/trace"
 )
@@ -29,6 +32,14 @@ func TestExamples(t *testing.T) {
 	rules, err := b.Rules()
 	if err != nil || len(rules) != 1 || rules[0].Method != trace.Method1 || rules[0].Bearers[1] != cat.BearerWLAN {
 		t.Errorf("rules %+v, %v", rules, err)
+	}
+	ports, err := b.Kernel.PortRanges()
+	if err != nil || !slices.Equal(ports, []bip.PortRange{{First: 8000, Last: 8100}}) {
+		t.Errorf("ports to listen on %v, %v", ports, err)
+	}
+	clients, err := b.Kernel.Clients()
+	if err != nil || !slices.Equal(clients, []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}) {
+		t.Errorf("clients of cards %v, %v", clients, err)
 	}
 	if len(b.Cards) != 4 || b.Cards[0].Line == nil || !b.Cards[0].Line.Multiplexer || !b.Cards[1].EverySlot() || b.Cards[3].Line != nil {
 		t.Errorf("cards %+v", b.Cards)
@@ -106,6 +117,13 @@ func TestBipdFaults(t *testing.T) {
 		"destination":        {card + "[[route]]\nmethod = 1\ndestinations = [\"10.0.0.1\"]\n", "destinations: "},
 		"egress":             {card + "[[egress.rule]]\naction = \"maybe\"\n", "maybe"},
 		"listen":             {"[kernel]\nlisten = \"localhost\"\n" + card, "kernel.listen: "},
+		"listen port":        {"[kernel]\nlisten_ports = [\"8000\", \"0\"]\n" + card, `kernel.listen_ports: "0" is neither`},
+		"listen port large":  {"[kernel]\nlisten_ports = [\"8000-65536\"]\n" + card, `kernel.listen_ports: "8000-65536" is neither`},
+		"listen port range":  {"[kernel]\nlisten_ports = [\"8100-8000\"]\n" + card, `kernel.listen_ports: "8100-8000" is neither`},
+		"no listen port":     {"[kernel]\nlisten_ports = []\n" + card, "kernel.listen_ports: empty list"},
+		"listen from":        {"[kernel]\nlisten_from = [\"lan\"]\n" + card, `kernel.listen_from: "lan" is neither`},
+		"listen from bits":   {"[kernel]\nlisten_from = [\"192.0.2.1/24\"]\n" + card, "did you mean 192.0.2.0/24?"},
+		"finish time":        {"[terminal]\nfinish_time = \"0s\"\n" + card, "terminal.connect_timeout, send_timeout and finish_time"},
 		"no such group":      {"[control]\ngroup = \"no-such-group\"\n" + card, `control.group: there is no group "no-such-group"`},
 		"root's group":       {"[control]\ngroup = \"root\"\n" + card, `control.group: "root" is root's group`},
 		"root's group by id": {"[control]\ngroup = \"0\"\n" + card, `control.group: "0" is root's group`},

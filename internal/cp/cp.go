@@ -43,10 +43,14 @@ type Config struct {
 
 	Router    bip.Router // nil: the bearers of both methods, by Rules
 	Rules     []bip.Rule
-	Interface string         // of method 1; empty = as the host routes
-	ListenOn  netip.Addr     // of UICC server mode; the zero Addr = not offered
-	DNS       []netip.Addr   // where the AP names none
-	Policy    *egress.Policy // of both methods; nil: the defaults of package egress
+	Interface string       // of method 1; empty = as the host routes
+	DNS       []netip.Addr // where the AP names none
+
+	ListenOn    netip.Addr      // of UICC server mode; the zero Addr = not offered
+	ListenPorts []bip.PortRange // that a card may listen on; nil: see bip.KernelBearer
+	ListenFrom  []netip.Prefix  // who may connect to a card; nil: see bip.KernelBearer
+
+	Policy *egress.Policy // of both methods; nil: the defaults of package egress
 
 	Line *ptylink.LinkConfig // nil: no AP; method 1 then asks nobody for the network
 	// LineWait is how long after the start of Run a card has to wait for the line to come up, which it needs for a network;
@@ -334,7 +338,9 @@ func (c *CP) routes() bip.Router {
 	if c.cfg.Router != nil {
 		return c.cfg.Router
 	}
-	kernel := &bip.KernelBearer{Interface: c.cfg.Interface, ListenOn: c.cfg.ListenOn, DNS: c.cfg.DNS, Policy: c.allow, Trace: c.cfg.Trace}
+	kernel := &bip.KernelBearer{Interface: c.cfg.Interface,
+		ListenOn: c.cfg.ListenOn, ListenPorts: c.cfg.ListenPorts, ListenFrom: c.cfg.ListenFrom, DNS: c.cfg.DNS,
+		Policy: c.allow, Trace: c.cfg.Trace}
 	t := &bip.Table{Rules: c.cfg.Rules, Method1: kernel}
 	if c.line != nil {
 		t.Method2, kernel.Network = c.line, c.line.askNetwork

@@ -26,6 +26,14 @@ func (t *Terminal) newUnit(card config.Card, reader uicc.Reader) (*cp.CP, error)
 	if err != nil {
 		return nil, err
 	}
+	listenPorts, err := c.Kernel.PortRanges()
+	if err != nil {
+		return nil, err
+	}
+	listenFrom, err := c.Kernel.Clients()
+	if err != nil {
+		return nil, err
+	}
 	where, fixed := c.Terminal.Where()
 	cfg := cp.Config{
 		Location: where, FixedLocation: fixed,
@@ -38,7 +46,7 @@ func (t *Terminal) newUnit(card config.Card, reader uicc.Reader) (*cp.CP, error)
 			OpenChannel: c.Limits.OpenChannel, OpenBurst: c.Limits.OpenChannelBurst, ShortMessages: c.Limits.ShortMessages,
 			Resets: c.Limits.Resets, LogLines: c.Limits.LogLines,
 		},
-		Rules: rules, Interface: c.Kernel.Interface, ListenOn: listenOn, DNS: c.Kernel.DNS, Policy: policy, Log: log, Trace: t.cfg.Trace,
+		Rules: rules, Interface: c.Kernel.Interface, ListenOn: listenOn, ListenPorts: listenPorts, ListenFrom: listenFrom, DNS: c.Kernel.DNS, Policy: policy, Log: log, Trace: t.cfg.Trace,
 	}
 	if card.Line != nil {
 		if cfg.Line, err = card.Line.Link(card.Name, log); err != nil {
