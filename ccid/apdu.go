@@ -20,11 +20,12 @@ const (
 	chainNext   = 0x10 // empty: asks for the next part
 )
 
-// apduLink passes APDUs to a reader that makes TPDUs and blocks of them by itself (CCID clause 3.2.2).
+// apduLink passes APDUs to a reader that makes TPDUs and blocks of them by itself (CCID clause 3.2.2). The standard has
+// parts of APDUs at extended level alone; readers of short level that chain their responses all the same are followed.
 type apduLink struct {
 	slot     *Slot
 	wait     time.Duration
-	extended bool // parts may be exchanged
+	extended bool // commands may be sent in parts
 	buf      []byte
 }
 
@@ -39,7 +40,7 @@ func (l *apduLink) transmit(ctx context.Context, capdu []byte) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	if !l.extended || a.param == chainWhole {
+	if a.param == chainWhole || !l.extended && a.param != chainFirst { // where it is not defined it may hold anything
 		return l.slot.response(a.data)
 	}
 	return l.receive(ctx, a)

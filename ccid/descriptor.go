@@ -4,13 +4,15 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 )
 
 // Class descriptor (CCID clause 5.1).
 const (
-	descriptorType   = 0x21
-	descriptorLength = 54
+	descriptorType       = 0x21
+	vendorDescriptorType = 0xFF // of some interfaces of a vendor's class
+	descriptorLength     = 54
 )
 
 // ErrDescriptor is wrapped by every error about the bytes of a class descriptor.
@@ -20,21 +22,21 @@ var ErrDescriptor = errors.New("ccid: bad class descriptor")
 type Features uint32
 
 const (
-	AutoParameters Features = 0x00000002 // sets the parameters that the ATR asks for
-	AutoActivation Features = 0x00000004 // activates the card on insertion
-	AutoVoltage    Features = 0x00000008 // finds the voltage
-	AutoClock      Features = 0x00000010 // its clock follows the parameters
-	AutoBaudRate   Features = 0x00000020 // its baud rate follows the parameters
-	PPSFromHost    Features = 0x00000040 // makes the PPS that the parameters it is given ask for
-	AutoPPS        Features = 0x00000080 // makes the PPS by its own choice
-	ClockStop      Features = 0x00000100
-	FreeNAD        Features = 0x00000200 // takes NAD values other than 00 (T=1)
-	AutoIFSD       Features = 0x00000400 // exchanges the IFSD as its first block (T=1)
-	levelTPDU      Features = 0x00010000
-	levelShort     Features = 0x00020000
-	levelExtended  Features = 0x00040000
-	levelMask      Features = 0x00070000
-	USBWakeUp      Features = 0x00100000 // wakes the host on insertion and removal
+	AutoParameters  Features = 0x00000002 // sets the parameters that the ATR asks for
+	AutoActivation  Features = 0x00000004 // activates the card on insertion
+	AutoVoltage     Features = 0x00000008 // finds the voltage
+	AutoClock       Features = 0x00000010 // its clock follows the parameters
+	AutoBaudRate    Features = 0x00000020 // its baud rate follows the parameters
+	AutoNegotiation Features = 0x00000040 // agrees on the parameters with the card by its own algorithm (resets or PPS)
+	AutoPPS         Features = 0x00000080 // makes the PPS that the active parameters ask for
+	ClockStop       Features = 0x00000100
+	FreeNAD         Features = 0x00000200 // takes NAD values other than 00 (T=1)
+	AutoIFSD        Features = 0x00000400 // exchanges the IFSD as its first block (T=1)
+	levelTPDU       Features = 0x00010000
+	levelShort      Features = 0x00020000
+	levelExtended   Features = 0x00040000
+	levelMask       Features = 0x00070000
+	USBWakeUp       Features = 0x00100000 // wakes the host on insertion and removal
 )
 
 // Has tells whether all features of f2 are there.
@@ -140,13 +142,18 @@ func (d Descriptor) room() int {
 // busySlots is the number of slots that may work at once, at least 1: readers that leave the field at 0 mean so.
 func (d Descriptor) busySlots() int { return min(max(int(d.MaxBusySlots), 1), d.Slots()) }
 
-// ParseDescriptor reads a class descriptor of 54 octets. What the standard forbids and readers do all the same (PPSFromHost
-// beside AutoPPS, no voltage) is taken. Every error wraps ErrDescriptor.
+// ParseDescriptor reads a class descriptor of 54 octets. What the standard forbids and readers do all the same
+// (AutoNegotiation beside AutoPPS, no voltage) is taken. Every error wraps ErrDescriptor.
 func ParseDescriptor(b []byte) (Descriptor, error) {
 	if len(b) != descriptorLength || b[0] != descriptorLength || b[1] != descriptorType {
 		return Descriptor{}, fmt.Errorf("%w: %d octets % X, it has %d and begins %02X %02X", ErrDescriptor, len(b), b[:min(2, len(b))],
 			descriptorLength, descriptorLength, descriptorType)
 	}
+	return parseDescriptor(b)
+}
+
+// parseDescriptor reads 54 octets, whatever their type.
+func parseDescriptor(b []byte) (Descriptor, error) {
 	le := binary.LittleEndian
 	d := Descriptor{
 		Release: le.Uint16(b[2:]), MaxSlot: b[4], Voltages: Voltages(b[5]), Protocols: le.Uint32(b[6:]),
@@ -168,10 +175,13 @@ func ParseDescriptor(b []byte) (Descriptor, error) {
 // FindDescriptor finds the class descriptor among the class-specific descriptors of an interface and reads it: some
 // readers put it behind the endpoints, and others have further descriptors in front of it. Every error wraps
 // ErrDescriptor.
-func FindDescriptor(b []byte) (Descriptor, error) {
+func FindDescriptor(b []byte) (Descriptor, error) { return findDescriptor(b, descriptorType) }
+
+// findDescriptor finds a descriptor of one of the types.
+func findDescriptor(b []byte, types ...byte) (Descriptor, error) {
 	for len(b) >= 2 && b[0] >= 2 && int(b[0]) <= len(b) {
-		if b[0] == descriptorLength && b[1] == descriptorType {
-			return ParseDescriptor(b[:descriptorLength])
+		if b[0] == descriptorLength && slices.Contains(types, b[1]) {
+			return parseDescriptor(b[:descriptorLength])
 		}
 		b = b[b[0]:]
 	}

@@ -3,19 +3,12 @@ package ccid
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io/fs"
 	"slices"
 	"strings"
 	"sync"
 
 	"bipd/ccid/usbfs"
-)
-
-// Interface of a CCID reader with bulk endpoints (CCID clause 4.6).
-const (
-	classSmartCard = 0x0B
-	protocolBulk   = 0x00
 )
 
 // Hub keeps all readers of this machine as they are plugged and unplugged. A reader that cannot be opened, since another
@@ -41,7 +34,7 @@ type attached struct {
 	// Guarded by the Hub's mu.
 	device *Device // nil while it is not open
 	serial uint64  // the Hub's count of readers when it was opened
-	err    error   // why it is not open
+	err    error   // why it is not open; wraps ErrNotDriven where it never is
 }
 
 // NewHub makes a Hub, which does nothing before Run.
@@ -64,45 +57,14 @@ func (h *Hub) Run(ctx context.Context) error {
 	return ctx.Err()
 }
 
-// find lists the interfaces of readers among the devices. What calls itself a reader and is not one that can be driven is
-// told to log, if that is set.
-func find(devices []usbfs.Device, tell func(d usbfs.Device, err error)) []*attached {
-	var list []*attached
+// find lists the interfaces of readers among the devices, also those that are not driven.
+func find(devices []usbfs.Device) (list []*attached) {
 	for _, d := range devices {
-		readers := 0
-		for _, i := range d.Interfaces {
-			if i.Class != classSmartCard || i.Protocol != protocolBulk {
-				continue
-			}
-			desc, err := FindDescriptor(i.Extra)
-			if err != nil {
-				tell(d, err)
-				continue
-			}
-			a := &attached{usb: d, iface: i.Number, desc: desc, ids: idsOf(d, i)}
-			if readers > 0 {
-				a.ids.Path = fmt.Sprintf("%s:%d", d.Path, i.Number) // one more reader in the device
-			}
-			list = append(list, a)
-			readers++
+		for _, i := range Interfaces(d) {
+			list = append(list, &attached{usb: d, iface: i.Number, desc: i.Descriptor, ids: i.IDs, err: i.Err})
 		}
 	}
 	return list
-}
-
-// idsOf tells of the interface of a device.
-func idsOf(d usbfs.Device, i usbfs.Interface) IDs {
-	ids := IDs{
-		Path: d.Path, Vendor: d.Vendor, Product: d.Product, Release: d.Release,
-		Manufacturer: d.Manufacturer, Name: d.Name, Serial: d.Serial,
-	}
-	for _, e := range i.Endpoints {
-		if e.Attributes&3 == 2 && e.Address&0x80 != 0 {
-			ids.PacketSize = e.MaxPacket
-			break
-		}
-	}
-	return ids
 }
 
 // same tells whether both are the same reader, not unplugged in between.
@@ -112,9 +74,7 @@ func (a *attached) same(b *attached) bool {
 
 // update serves the readers that are new among the devices, and waits for the end of those that are gone.
 func (h *Hub) update(ctx context.Context, devices []usbfs.Device) {
-	now := find(devices, func(d usbfs.Device, err error) {
-		h.cfg.Log.Debug("smart card interface that cannot be driven", "device", d.String(), "err", err)
-	})
+	now := find(devices)
 	h.mu.Lock()
 	var gone, kept []*attached
 	for _, a := range h.readers {
@@ -139,6 +99,11 @@ func (h *Hub) update(ctx context.Context, devices []usbfs.Device) {
 		var served context.Context
 		served, a.cancel = context.WithCancel(ctx)
 		a.done = make(chan struct{})
+		if errors.Is(a.err, ErrNotDriven) {
+			h.cfg.Log.Warn("card reader plugged in that is not driven", "reader", a.ids.String(), "id", a.ids.VIDPID(), "err", a.err)
+			close(a.done)
+			continue
+		}
 		h.cfg.Log.Info("card reader plugged in", "reader", a.ids.String(), "id", a.ids.VIDPID(), "level", a.desc.Level().String(), "slots", a.desc.Slots())
 		go func() {
 			defer close(a.done)

@@ -84,8 +84,7 @@ func (b *fakeBus) Devices() ([]usbfs.Device, error) {
 			Manufacturer: m.Manufacturer, Serial: m.Serial, Speed: "12",
 			Interfaces: []usbfs.Interface{
 				{Number: 0, Class: 3, Extra: []byte{9, 0x21, 0, 0, 0, 0, 0, 0, 0}},
-				{Number: 1, Class: 0x0B, Extra: []byte{2, 0x21}}, // calls itself a reader
-				{Number: 2, Class: 0x0B, Extra: m.ClassDescriptor(), Endpoints: []usbfs.Endpoint{
+				{Number: 2, Class: m.InterfaceClass(), Extra: m.ClassDescriptor(), Endpoints: []usbfs.Endpoint{
 					{Address: m.BulkOut, Attributes: 2, MaxPacket: 512}, {Address: m.BulkIn, Attributes: 2, MaxPacket: m.MaxPacket}}},
 			},
 		})

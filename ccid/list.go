@@ -5,7 +5,6 @@ import (
 	"errors"
 	"sync"
 
-	"bipd/ccid/usbfs"
 	"bipd/uicc"
 )
 
@@ -16,7 +15,7 @@ type ReaderInfo struct {
 	IDs
 	Speed      string // Mbit/s, "12"
 	Descriptor Descriptor
-	Err        error      // why it cannot be used: *usbfs.InUseError, fs.ErrPermission, ...; nil where it can
+	Err        error      // why it cannot be used: *usbfs.InUseError, fs.ErrPermission, ErrNotDriven, ...; nil where it can
 	Slots      []SlotInfo // in their order; none where it cannot be used
 }
 
@@ -64,7 +63,7 @@ func ListReaders(ctx context.Context, cfg Config) ([]ReaderInfo, error) {
 	if err != nil {
 		return nil, err
 	}
-	found := find(devices, func(usbfs.Device, error) {})
+	found := find(devices)
 	list := make([]ReaderInfo, len(found))
 	var looks sync.WaitGroup
 	for i, a := range found {
@@ -77,6 +76,10 @@ func ListReaders(ctx context.Context, cfg Config) ([]ReaderInfo, error) {
 // lookAt opens a reader for a look.
 func lookAt(ctx context.Context, cfg Config, a *attached) ReaderInfo {
 	info := a.info()
+	if a.err != nil {
+		info.Err = a.err
+		return info
+	}
 	h := Hub{cfg: cfg}
 	d, err := h.open(a)
 	if err != nil {

@@ -138,6 +138,11 @@ type answer struct {
 	data    []byte
 }
 
+// refused tells whether the reader has failed a command that it could have done, had it wanted to: it was not busy.
+func (a answer) refused() bool {
+	return a.command == commandFailed && a.err != codeSlotBusy && a.err != codeAutoSequence
+}
+
 // messageLength is the length of the message whose first octets are b, at least headerLength of them.
 func messageLength(b []byte) uint64 {
 	return headerLength + uint64(binary.LittleEndian.Uint32(b[1:]))

@@ -209,48 +209,67 @@ func (s *Slot) rateList(ctx context.Context) []uint32 {
 }
 
 // configure makes card and reader agree on protocol and rate after a reset, as far as the reader does not do it by itself,
-// and gives what they agree on. Where the rate that the card offers cannot be had, the card is reset and goes on with the
-// rate that it began with.
+// and gives what they agree on. Where that fails the card is reset, and goes on with what it began with: a reader that
+// reads the answer to reset is left to itself then.
 func (s *Slot) configure(ctx context.Context, atr uicc.ATR) (parameters, error) {
 	d := s.dev.desc
 	protocol, err := d.protocolFor(atr)
 	if err != nil {
 		return parameters{}, fmt.Errorf("%s: %w", s.name, err)
 	}
-	fidi := byte(defaultFiDi)
-	switch {
-	case atr.FiDi() == defaultFiDi:
-	case d.Features.Has(AutoPPS):
-		fidi = d.rateFor(atr, nil)
-	case d.Features.Has(PPSFromHost), d.Level() == LevelTPDU:
-		fidi = d.rateFor(atr, s.rateList(ctx))
-	}
-	pars := parametersOf(atr, protocol, fidi)
+	pars := parametersOf(atr, protocol, s.chooseRate(ctx, atr))
 	pars.fidi, err = s.agree(ctx, atr, pars)
 	_, specific := atr.SpecificMode()
-	if err == nil || specific || pars.fidi == defaultFiDi || errors.Is(err, uicc.ErrRemoved) || ctx.Err() != nil {
+	automatic := d.Features.Has(AutoPPS|AutoParameters) && protocol == atr.Protocols()[0]
+	switch {
+	case err == nil, errors.Is(err, uicc.ErrRemoved), ctx.Err() != nil, specific:
+		return pars, err
+	case pars.fidi == defaultFiDi && !automatic:
 		return pars, err
 	}
-	s.dev.cfg.Log.Warn("card and reader do not agree on a faster rate, going on with the slow one", "slot", s.name, "err", err)
+	s.dev.cfg.Log.Warn("card and reader do not agree on the parameters, going on with those they began with", "slot", s.name, "err", err)
 	if _, atr, err = s.powerUp(ctx, uicc.ColdReset); err != nil {
 		return parameters{}, err
+	}
+	if automatic {
+		return pars, nil
 	}
 	pars = parametersOf(atr, protocol, defaultFiDi)
 	pars.fidi, err = s.agree(ctx, atr, pars)
 	return pars, err
 }
 
-// agree makes the PPS and sets the parameters, as the reader needs it, and gives the rate agreed on. A rate that was not
-// agreed on comes with the error.
-func (s *Slot) agree(ctx context.Context, atr uicc.ATR, pars parameters) (fidi byte, err error) {
+// chooseRate chooses the rate for what follows the answer to reset. Of a reader that negotiates by itself it is a guess,
+// which serves for the waiting times alone. At APDU level the host cannot make a PPS, so that a card that offers a rate
+// keeps to the one it began with; in specific mode it has begun with that of TA1.
+func (s *Slot) chooseRate(ctx context.Context, atr uicc.ATR) byte {
 	d := s.dev.desc
-	first := pars.protocol == atr.Protocols()[0]
 	_, specific := atr.SpecificMode()
 	switch {
-	case d.Features.Has(AutoPPS) && (first || specific):
+	case atr.FiDi() == defaultFiDi:
+		return defaultFiDi
+	case specific, d.Features.Has(AutoNegotiation):
+		return d.rateFor(atr, nil)
+	case d.Features.Has(AutoPPS), d.Level() == LevelTPDU:
+		return d.rateFor(atr, s.rateList(ctx))
+	}
+	return defaultFiDi
+}
+
+// agree makes the PPS and sets the parameters, as the reader needs it (CCID table 5.1-1), and gives the rate agreed on. A
+// rate that was not agreed on comes with the error.
+//
+//	AutoNegotiation, whatever else   nothing: the reader does it all
+//	AutoPPS                          SetParameters, with which the reader makes the PPS
+//	neither                          PPS, at TPDU level and not in specific mode; SetParameters; the rate, where it does not follow
+func (s *Slot) agree(ctx context.Context, atr uicc.ATR, pars parameters) (fidi byte, err error) {
+	d := s.dev.desc
+	_, specific := atr.SpecificMode()
+	byHost := !d.Features.Has(AutoPPS)
+	switch {
+	case d.Features.Has(AutoNegotiation):
 		return pars.fidi, nil
-	case d.Features&(AutoPPS|PPSFromHost) != 0:
-	case d.Level() == LevelTPDU && !specific && (pars.fidi != defaultFiDi || !first):
+	case byHost && d.Level() == LevelTPDU && !specific && (pars.fidi != defaultFiDi || pars.protocol != atr.Protocols()[0]):
 		if fidi, err = s.pps(ctx, pars.protocol, pars.fidi); err != nil {
 			return pars.fidi, err
 		}
@@ -259,7 +278,7 @@ func (s *Slot) agree(ctx context.Context, atr uicc.ATR, pars parameters) (fidi b
 	if err := s.setParameters(ctx, pars); err != nil {
 		return pars.fidi, err
 	}
-	if d.Features&(AutoPPS|PPSFromHost) == 0 && !d.Features.Has(AutoClock|AutoBaudRate) {
+	if byHost && pars.fidi != defaultFiDi && !d.Features.Has(AutoClock|AutoBaudRate) {
 		err = s.setDataRate(ctx, d.clock(), d.baud(pars.fidi))
 	}
 	return pars.fidi, err

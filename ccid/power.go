@@ -87,8 +87,8 @@ func (s *Slot) powerOn(ctx context.Context, sup supply) ([]byte, uicc.ATR, error
 		return nil, uicc.ATR{}, err
 	}
 	atr, err := uicc.ParseATR(raw)
-	if errors.Is(err, uicc.ErrTCK) {
-		s.dev.cfg.Log.Warn("the card's answer to reset has a wrong check byte", "slot", s.name, "err", err)
+	if err != nil && uicc.ATRUsable(err) {
+		s.dev.cfg.Log.Warn("the card's answer to reset breaks the standard; the card is used all the same", "slot", s.name, "err", err)
 		err = nil
 	}
 	if err != nil {

@@ -2,6 +2,7 @@ package ccid
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -217,8 +218,22 @@ func (s *Slot) judge(typ messageType, a answer) error {
 	return nil
 }
 
-// status asks for the slot's status.
+// status asks for the slot's status. A reader that refuses to tell it may be one that wants an IccPowerOff before anything
+// else (SIMHUB pcsc reader, 1677:0341: https://github.com/LudovicRousseau/CCID/issues/158); it gets one, unless it gives
+// power to a card of ours.
 func (s *Slot) status(ctx context.Context) (iccStatus, error) {
-	a, err := s.do(ctx, &command{typ: typeGetSlotStatus}, s.dev.cfg.timing.reader)
+	if err := s.takeTurn(ctx); err != nil {
+		return 0, err
+	}
+	defer s.giveTurn()
+	wait := s.dev.cfg.timing.reader
+	a, err := s.doInTurn(ctx, &command{typ: typeGetSlotStatus}, wait)
+	if st, _, _ := s.look(); !a.refused() || st == slotPowered {
+		return a.icc, err
+	}
+	if _, off := s.doInTurn(ctx, &command{typ: typePowerOff}, wait); off != nil && !errors.Is(off, uicc.ErrRemoved) {
+		return a.icc, err
+	}
+	a, err = s.doInTurn(ctx, &command{typ: typeGetSlotStatus}, wait)
 	return a.icc, err
 }

@@ -544,3 +544,52 @@ func TestInsertRemoveCycles(t *testing.T) {
 		}
 	})
 }
+
+// A reader that tells nothing before an IccPowerOff gets one, also after a USB reset, and no other reader does.
+func TestPowerOffMakesReady(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		testkit.NoLeaks(t)
+		r, d := emulated(t, ccidemu.SIMHUB(), Config{timing: quick()})
+		s := d.Slots()[0]
+		states := s.Watch(testContext(t))
+		if st := next(t, states); st != uicc.SlotEmpty {
+			t.Fatalf("state %v of an empty slot", st)
+		}
+		card := newCard(t, softuicc.Config{})
+		insert(t, r, card)
+		until(t, states, uicc.SlotPresent)
+		c := connect(t, s)
+		want(t, c, selectMF, "9000")
+		r.SetFaults(ccidemu.Fault{Kind: ccidemu.Silent, Message: 0x6F, Nth: 1}, ccidemu.Fault{Kind: ccidemu.Silent, Message: 0x72})
+		if _, err := c.Transmit(testContext(t), unhex(t, selectMF)); !errors.Is(err, uicc.ErrMute) {
+			t.Errorf("error %v", err)
+		}
+		r.SetFaults()
+		if err := c.Reset(testContext(t), uicc.ColdReset); err != nil { // the reader was reset meanwhile
+			t.Fatal(err)
+		}
+		want(t, c, selectMF, "9000")
+		if err := c.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// A status that is refused while a card has power costs the card nothing.
+func TestStatusRefusedUnderPower(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		testkit.NoLeaks(t)
+		r, d := emulated(t, ccidemu.SCR3310(), Config{timing: quick()})
+		insert(t, r, newCard(t, softuicc.Config{}))
+		s := d.Slots()[0]
+		c := connect(t, s)
+		defer c.Close()
+		want(t, c, "00A40004022FE2", "9000")
+		r.SetFaults(ccidemu.Fault{Kind: ccidemu.Fail, Message: 0x65})
+		if _, err := s.status(testContext(t)); err == nil {
+			t.Error("no error")
+		}
+		r.SetFaults()
+		want(t, c, "00B000000A", "9000") // the file is still selected
+	})
+}

@@ -2,6 +2,7 @@ package softuicc
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -54,7 +55,7 @@ func (l *line) reset(ctx context.Context, kind uicc.ResetKind) ([]byte, error) {
 	}
 	b := l.card.ATR()
 	atr, err := uicc.ParseATR(b)
-	if err != nil { // a card with a bad answer to reset is spoken to by the defaults
+	if err != nil && !errors.Is(err, uicc.ErrAfterATR) { // a card with a bad answer to reset is spoken to by the defaults
 		atr = uicc.ATR{TS: uicc.TSDirect, Groups: make([]uicc.InterfaceGroup, 1)}
 	}
 	l.atr, l.on, l.fresh, l.mute = atr, true, true, false

@@ -2,7 +2,6 @@ package softuicc
 
 import (
 	"context"
-	"errors"
 	"time"
 
 	"bipd/uicc"
@@ -55,12 +54,11 @@ type T1Config struct {
 	Fault func(n int, block []byte) T1Fault
 }
 
-// T1 is a card seen through its I/O contact: blocks of T=1 (ISO/IEC 7816-3 clause 11). The card settles 61xx and 6Cxx
-// itself, for T=1 has none of them. Its methods are for one goroutine at a time, but Violations.
+// T1 is a card seen through its I/O contact: blocks of T=1 (ISO/IEC 7816-3 clause 11). Its response APDUs are those of
+// Respond. Its methods are for one goroutine at a time, but Violations.
 type T1 struct {
 	*line
-	cfg     T1Config
-	settled uicc.Card
+	cfg T1Config
 
 	blocks int // received since the reset
 	ifsc   int // information field that the card takes
@@ -93,7 +91,7 @@ func NewT1(card uicc.Card, cfg T1Config, lc LineConfig) *T1 {
 }
 
 func newT1(l *line, cfg T1Config) *T1 {
-	return &T1{line: l, cfg: cfg, settled: uicc.Settle(l.card)}
+	return &T1{line: l, cfg: cfg}
 }
 
 // Reset activates the card and returns its answer to reset. Errors are those of the card. A command under way ends.
@@ -106,7 +104,7 @@ func (t *T1) Reset(ctx context.Context, kind uicc.ResetKind) ([]byte, error) {
 
 func (t *T1) clear() {
 	t.endWork()
-	*t = T1{line: t.line, cfg: t.cfg, settled: t.settled}
+	*t = T1{line: t.line, cfg: t.cfg}
 	t.ifsc, t.ifsd, t.askIFS = defaultIFS, defaultIFS, t.cfg.AskIFS != 0
 	if ta := t.atr.Specific(uicc.T1).TA; ta.Present && ta.Value >= 1 && ta.Value <= maxIFS {
 		t.ifsc = int(ta.Value)
@@ -332,10 +330,7 @@ func (t *T1) start(ctx context.Context, command []byte) {
 	work := make(chan t1Result, 1)
 	t.work = work
 	go func() {
-		answer, err := t.settled.Transmit(ctx, command)
-		if errors.Is(err, uicc.ErrCommand) { // not the short form
-			answer, err = []byte{byte(swWrongLength >> 8), byte(swWrongLength & 0xFF)}, nil
-		}
+		answer, err := Respond(ctx, t.card, command)
 		work <- t1Result{answer, err}
 	}()
 }

@@ -81,7 +81,7 @@ func (b blocks) breaches(n int) {
 }
 
 const (
-	selectMF = "00A40004023F00" // case 3: T=1 returns the data all the same
+	selectMF = "00A40004023F00" // case 3; with Le 00 behind it case 4
 	mfFCP    = "621D8202782183023F00A5038001718A01058B032F0601C606900100830101"
 )
 
@@ -103,8 +103,16 @@ func TestT1(t *testing.T) {
 			"00 C1 01 FE", "00 E1 01 FE",
 			"00 00 .. " + selectMF + "00", "00 00 .. " + mfFCP + "9000",
 		}, 0},
+		"case 3 returns none": {nil, T1Config{}, []string{
+			"00 00 .. " + selectMF, "00 00 .. 9000",
+		}, 0},
+		"data shorter than Le": {nil, T1Config{}, []string{
+			"00 C1 01 FE", "00 E1 01 FE",
+			"00 00 .. 80F2000000", "00 00 .. " + mfFCP + "9000",
+			"00 40 .. 80F2000010", "00 40 .. 6C1F",
+		}, 0},
 		"card chains": {nil, T1Config{}, []string{ // IFSD is 32
-			"00 00 .. " + selectMF, "00 20 .. " + mfFCP + "90",
+			"00 00 .. " + selectMF + "00", "00 20 .. " + mfFCP + "90",
 			"00 90 00", "00 40 .. 00",
 			"00 40 .. " + status, "00 00 .. 9000",
 		}, 0},
@@ -145,7 +153,7 @@ func TestT1(t *testing.T) {
 			"00 40 .. " + status, "00 40 .. 9000",
 		}, 0},
 		"part of the card's chain damaged": {nil, T1Config{Fault: nth(2, T1BadEDC)}, []string{
-			"00 00 .. " + selectMF, "00 20 .. " + mfFCP + "90",
+			"00 00 .. " + selectMF + "00", "00 20 .. " + mfFCP + "90",
 			"00 90 00", "*",
 			"00 91 00", "00 40 .. 00",
 		}, 0},
@@ -195,7 +203,7 @@ func TestT1(t *testing.T) {
 			"00 40 .. " + status, "00 00 .. 9000",
 		}, 0},
 		"terminal aborts": {nil, T1Config{}, []string{
-			"00 00 .. " + selectMF, "00 20 .. " + mfFCP + "90",
+			"00 00 .. " + selectMF + "00", "00 20 .. " + mfFCP + "90",
 			"00 C2 00", "00 E2 00",
 			"00 40 .. " + status, "00 40 .. 9000",
 		}, 0},

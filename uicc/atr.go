@@ -24,7 +24,15 @@ var (
 	// ErrTCK says that only the check byte is at fault: the answer was altered on its way, or the card computes it
 	// wrong.
 	ErrTCK = errors.New("uicc: wrong check byte TCK in the answer to reset")
+	// ErrAfterATR says that bytes follow the end of an answer to reset that is right by itself.
+	ErrAfterATR = errors.New("uicc: bytes follow the end of the answer to reset")
 )
+
+// ATRUsable reports whether ParseATR gave an answer to reset, with err or without: a card with a wrong check byte, or with
+// bytes behind the end, can be used.
+func ATRUsable(err error) bool {
+	return err == nil || errors.Is(err, ErrTCK) || errors.Is(err, ErrAfterATR)
+}
 
 // Protocol is the parameter T (ISO/IEC 7816-3 clause 8.2.3).
 type Protocol byte
@@ -62,10 +70,10 @@ type ATR struct {
 }
 
 // ParseATR reads an answer to reset, strictly: no byte may be missing or left over. TCK must be present, and right,
-// unless T=0 alone is offered (clause 8.2.5). Errors wrap ErrATR or ErrTCK; with ErrTCK the ATR is returned as well, for
-// a caller who prefers a card that cannot count to none.
+// unless T=0 alone is offered (clause 8.2.5). Errors wrap ErrATR, ErrTCK or ErrAfterATR; with the last two the ATR is
+// returned as well, for a caller who prefers such a card to none (see ATRUsable).
 func ParseATR(b []byte) (ATR, error) {
-	if len(b) < 2 || len(b) > MaxATR {
+	if len(b) < 2 {
 		return ATR{}, fmt.Errorf("%w: %d bytes, it has 2 to %d", ErrATR, len(b), MaxATR)
 	}
 	a := ATR{TS: b[0]}
@@ -81,7 +89,24 @@ func ParseATR(b []byte) (ATR, error) {
 		return ATR{}, fmt.Errorf("%w: %d of %d historical bytes", ErrATR, len(rest), k)
 	}
 	a.Historical, rest = rest[:k:k], rest[k:]
-	return a, a.checkEnd(b, rest)
+	absent := false
+	if a.hasTCK() {
+		if absent = len(rest) == 0; !absent {
+			rest = rest[1:]
+		}
+	}
+	end := len(b) - len(rest)
+	switch {
+	case end > MaxATR:
+		return ATR{}, fmt.Errorf("%w: %d bytes, it has 2 to %d", ErrATR, end, MaxATR)
+	case absent:
+		return a, fmt.Errorf("%w: it is absent", ErrTCK)
+	case a.hasTCK() && xor(b[1:end]) != 0:
+		return a, fmt.Errorf("%w: %02X instead of %02X", ErrTCK, b[end-1], xor(b[1:end-1]))
+	case len(rest) > 0:
+		return a, fmt.Errorf("%w: %d of them", ErrAfterATR, len(rest))
+	}
+	return a, nil
 }
 
 // parseGroups reads the interface bytes that follow t0, and returns what follows them.
@@ -105,25 +130,6 @@ func (a *ATR) parseGroups(t0 byte, b []byte) (rest []byte, err error) {
 		}
 		y, t = td.Value>>4, Protocol(td.Value&0x0F)
 	}
-}
-
-// checkEnd judges what follows the historical bytes: TCK or nothing.
-func (a *ATR) checkEnd(b, rest []byte) error {
-	if !a.hasTCK() {
-		if len(rest) != 0 {
-			return fmt.Errorf("%w: %d bytes after the last historical byte", ErrATR, len(rest))
-		}
-		return nil
-	}
-	switch {
-	case len(rest) == 0:
-		return fmt.Errorf("%w: it is absent", ErrTCK)
-	case len(rest) > 1:
-		return fmt.Errorf("%w: %d bytes after TCK", ErrATR, len(rest)-1)
-	case xor(b[1:]) != 0:
-		return fmt.Errorf("%w: %02X instead of %02X", ErrTCK, rest[0], xor(b[1:])^rest[0])
-	}
-	return nil
 }
 
 // hasTCK tells whether any T other than 0 is named.

@@ -91,12 +91,16 @@ func TestParseATRErrors(t *testing.T) {
 		{"TA1 missing", hx("3B10"), ErrATR},
 		{"TD1 missing", hx("3B80"), ErrATR},
 		{"historical bytes missing", hx("3B0301" + "02"), ErrATR},
-		{"a byte too many", hx("3B000000"), ErrATR},
-		{"TCK for T=0 alone", hx("3B80" + "00" + "80"), ErrATR},
+		{"two bytes too many", hx("3B000000"), ErrAfterATR},
+		{"a byte behind historical bytes", hx("3B02414200"), ErrAfterATR},
+		{"TCK for T=0 alone", hx("3B80" + "00" + "80"), ErrAfterATR},
+		{"status word behind it", hx("3B009000"), ErrAfterATR},
 		{"TCK absent", hx("3B80" + "01"), ErrTCK},
 		{"TCK wrong", hx("3B80" + "01" + "80"), ErrTCK},
-		{"a byte after TCK", hx("3B80" + "01" + "8100"), ErrATR},
-		{"too long", append(hx("3B00"), make([]byte, 32)...), ErrATR},
+		{"a byte after TCK", hx("3B80" + "01" + "8100"), ErrAfterATR},
+		{"a byte after a wrong TCK", hx("3B80" + "01" + "8000"), ErrTCK},
+		{"longer than any with what follows", append(hx("3B00"), make([]byte, 40)...), ErrAfterATR},
+		{"too long", append(append(hx("3BFF"), bytes.Repeat(hx("111111F0"), 4)...), make([]byte, 40)...), ErrATR},
 		{"TD chain without end", append(hx("3B80"), bytes.Repeat([]byte{0x80}, 31)...), ErrATR},
 	}
 	for _, tt := range tests {
@@ -107,6 +111,12 @@ func TestParseATRErrors(t *testing.T) {
 			}
 			if tt.want == ErrTCK && a.Protocols()[0] != T1 {
 				t.Error("ErrTCK without the ATR")
+			}
+			if ATRUsable(err) != (tt.want != ErrATR) {
+				t.Errorf("%v: usable %v", err, ATRUsable(err))
+			}
+			if tt.want == ErrAfterATR && a.TS != TSDirect {
+				t.Errorf("ErrAfterATR without the ATR: %+v", a)
 			}
 		})
 	}
@@ -135,8 +145,13 @@ func FuzzParseATR(f *testing.F) {
 	f.Fuzz(func(t *testing.T, b []byte) {
 		a, err := ParseATR(b)
 		if err != nil {
-			if !errors.Is(err, ErrATR) && !errors.Is(err, ErrTCK) {
+			if !errors.Is(err, ErrATR) && !ATRUsable(err) {
 				t.Fatalf("error of another kind: %v", err)
+			}
+			if errors.Is(err, ErrAfterATR) {
+				if got, err := a.AppendBinary(nil); err != nil || len(got) >= len(b) || !bytes.HasPrefix(b, got) {
+					t.Fatalf("%X gave %X, %v", b, got, err)
+				}
 			}
 			return
 		}

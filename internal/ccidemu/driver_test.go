@@ -3,6 +3,7 @@ package ccidemu
 import (
 	"context"
 	"errors"
+	"strings"
 	"testing"
 
 	"bipd/ccid"
@@ -65,6 +66,9 @@ func TestDriver(t *testing.T) {
 		} {
 			if m.level() == 0 || m.Verbatim && tc.atr != "" {
 				continue // the driver has no character level; QEMU's reader has no line
+			}
+			if m.Protocols == 1 && strings.HasPrefix(name, "T1") || m.Name == SIMHUB().Name && name == "T0 specific" {
+				continue // the reader has no T=1, or is slower than the card
 			}
 			t.Run(m.Name+"/"+name, func(t *testing.T) {
 				r := New(m)

@@ -28,12 +28,7 @@ func (s *slot) xfrBlock(c *command) {
 	case FeatureTPDU:
 		s.tpdu(c)
 	case FeatureShort:
-		if c.level() != 0 {
-			s.r.violate("6.1.4", c.raw, "wLevelParameter %04X at short APDU level", c.level())
-			s.fail(c, errLevel)
-			return
-		}
-		s.apdu(c, c.data)
+		s.short(c)
 	case FeatureExtended:
 		s.extended(c)
 	default:
@@ -103,7 +98,7 @@ func (s *slot) ppsByHost(c *command) bool {
 		return false
 	}
 	m := &s.r.model
-	if m.has(FeatureOwnPPS) || m.has(FeatureHostPPS) {
+	if m.has(FeatureNegotiation | FeaturePPS) {
 		s.r.violate("5.1", c.raw, "a PPS request, which dwFeatures %08X leaves to the reader", m.Features)
 	}
 	if len(c.data) > 2 && c.data[1]&0x10 != 0 && validFiDi(c.data[2]) && rateOf(s.clock, c.data[2]) > m.MaxDataRate+m.MaxDataRate/50 {
@@ -122,12 +117,8 @@ func (s *slot) ppsByHost(c *command) bool {
 // reader and card understand each other.
 func (s *slot) ready(c *command) bool {
 	m := &s.r.model
-	if s.contacts.Fresh() && m.has(FeatureOwnPPS) {
-		s.pps(s.params.protocol, s.atr.FiDi())
-		s.params.data[paramFiDi] = s.contacts.FiDi()
-	}
-	if s.contacts.Fresh() && m.has(FeatureHostPPS) {
-		s.pps(s.params.protocol, s.params.data[paramFiDi])
+	if s.contacts.Fresh() && m.has(FeaturePPS) {
+		s.ppsOfParameters()
 	}
 	if why := s.lineFault(); why != "" {
 		s.r.violate("6.1.4", c.raw, "%s", why)
@@ -163,32 +154,6 @@ func (s *slot) blockTPDU(c *command) {
 			w.asked(block[3])
 		}
 		return reply{data: block, bError: errNone}
-	})
-}
-
-// apdu exchanges a command APDU: the reader does what the protocol needs.
-func (s *slot) apdu(c *command, capdu []byte) {
-	if !s.ready(c) {
-		return
-	}
-	card := uicc.Settle(s.card)
-	part := s.partSize()
-	s.r.worker(s, c, func(ctx context.Context) reply {
-		w := s.waiting(ctx, c, 1)
-		defer w.stop()
-		rapdu, err := card.Transmit(w.ctx, capdu)
-		switch {
-		case errors.Is(err, uicc.ErrCommand) && len(capdu) < 4:
-			return reply{bError: errLength}
-		case errors.Is(err, uicc.ErrCommand):
-			rapdu = []byte{0x67, 0x00} // the card knows the short form alone
-		case err != nil:
-			return failure(err)
-		}
-		if part == 0 {
-			return reply{data: rapdu, bError: errNone}
-		}
-		return w.firstPart(rapdu, part)
 	})
 }
 

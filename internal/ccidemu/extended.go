@@ -71,10 +71,10 @@ func (s *slot) badChain(c *command) {
 func (s *slot) partSize() int {
 	m := &s.r.model
 	switch {
+	case m.ResponsePart > 0 && m.level()&(FeatureShort|FeatureExtended) != 0:
+		return m.ResponsePart
 	case m.level() != FeatureExtended:
 		return 0
-	case m.ResponsePart > 0:
-		return m.ResponsePart
 	}
 	return int(m.MaxMessage) - headerLength
 }

@@ -1,6 +1,7 @@
 package ccidemu
 
 import (
+	"cmp"
 	"encoding/binary"
 	"time"
 	"unicode/utf16"
@@ -8,19 +9,19 @@ import (
 
 // Bits of dwFeatures (CCID clause 5.1).
 const (
-	FeatureParameters = 0x00000002 // parameters configured from the ATR
-	FeatureActivation = 0x00000004 // activation on insertion
-	FeatureVoltage    = 0x00000008 // automatic voltage selection
-	FeatureClock      = 0x00000010 // clock frequency follows the parameters
-	FeatureBaud       = 0x00000020 // baud rate follows the parameters
-	FeatureHostPPS    = 0x00000040 // PPS made according to the active parameters
-	FeatureOwnPPS     = 0x00000080 // PPS made by the reader alone
-	FeatureClockStop  = 0x00000100
-	FeatureNAD        = 0x00000200 // NAD other than 00
-	FeatureIFSD       = 0x00000400 // IFSD exchanged by the reader
-	FeatureTPDU       = 0x00010000
-	FeatureShort      = 0x00020000
-	FeatureExtended   = 0x00040000
+	FeatureParameters  = 0x00000002 // parameters configured from the ATR
+	FeatureActivation  = 0x00000004 // activation on insertion
+	FeatureVoltage     = 0x00000008 // automatic voltage selection
+	FeatureClock       = 0x00000010 // clock frequency follows the parameters
+	FeatureBaud        = 0x00000020 // baud rate follows the parameters
+	FeatureNegotiation = 0x00000040 // parameters negotiated by the reader's own algorithm, by resets or PPS
+	FeaturePPS         = 0x00000080 // PPS made by the reader according to the active parameters
+	FeatureClockStop   = 0x00000100
+	FeatureNAD         = 0x00000200 // NAD other than 00
+	FeatureIFSD        = 0x00000400 // IFSD exchanged by the reader
+	FeatureTPDU        = 0x00010000
+	FeatureShort       = 0x00020000
+	FeatureExtended    = 0x00040000
 )
 
 // Model is what makes one kind of reader. The first block of fields are the descriptors' (CCID clause 5.1), with the
@@ -48,6 +49,7 @@ type Model struct {
 	HighSpeed                bool
 	BulkIn, BulkOut          byte // endpoint addresses
 	InterruptIn              byte // 0 = the reader has none
+	Class                    byte // bInterfaceClass; 0 = 0B
 
 	// ClockList and RateList are the answers to GET_CLOCK_FREQUENCIES (kHz) and GET_DATA_RATES (bit/s); nil: it stalls.
 	ClockList, RateList []uint32
@@ -57,12 +59,15 @@ type Model struct {
 	NoAbort bool
 	// NoClearHalt makes the request to clear an endpoint's halt stall.
 	NoClearHalt bool
+	// NeedsPowerOff makes GetSlotStatus fail from the start, and from each USB reset, until an IccPowerOff comes.
+	NeedsPowerOff bool
 	// Verbatim passes the bytes of XfrBlock to the card and back as they are, whatever they are, and neither needs nor checks
 	// parameters: the reader has no line to the card.
 	Verbatim bool
 	// LooseSlots takes bSlot for 0, whatever it is.
 	LooseSlots bool
-	// ResponsePart is the most response data in one message at extended APDU level; 0: what MaxMessage has room for.
+	// ResponsePart is the most response data in one message at extended APDU level; 0: what MaxMessage has room for. Where
+	// it is set at short APDU level, the reader chains there too, as some do.
 	ResponsePart int
 	// WaitingTime is how long the reader waits for a character or a block of the card before it calls it mute; 0: for
 	// ever. Real readers take it from the parameters, at about a second.
@@ -80,6 +85,9 @@ func (m *Model) longest() uint32 { return max(m.MaxMessage, m.LongestMessage) }
 
 // level is the exchange level: one of the three features, or 0 for characters.
 func (m *Model) level() uint32 { return m.Features & (FeatureTPDU | FeatureShort | FeatureExtended) }
+
+// InterfaceClass is bInterfaceClass.
+func (m *Model) InterfaceClass() byte { return cmp.Or(m.Class, 0x0B) }
 
 // ClassDescriptor makes the 54 octets of the CCID class descriptor.
 func (m *Model) ClassDescriptor() []byte {
@@ -145,7 +153,7 @@ func (m *Model) configDescriptor() []byte {
 		endpoints = 3
 	}
 	b := []byte{9, 2, 0, 0, 1, 1, 0, 0x80, 50} // bus powered, 100 mA
-	b = append(b, 9, 4, 0, 0, endpoints, 0x0B, 0, 0, 0)
+	b = append(b, 9, 4, 0, 0, endpoints, m.InterfaceClass(), 0, 0, 0)
 	b = append(b, m.ClassDescriptor()...)
 	endpoint := func(address, attributes byte, size uint16, interval byte) {
 		b = append(b, 7, 5, address, attributes, byte(size), byte(size>>8), interval)

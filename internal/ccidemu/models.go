@@ -111,6 +111,38 @@ func QEMU() Model {
 	return m
 }
 
+// OctSIM is a reader of TPDU level for eight UICCs that makes the PPS of the parameters that the host sets: nothing is
+// configured from the answer to reset.
+func OctSIM() Model {
+	return full(Model{
+		Manufacturer: "sysmocom - s.f.m.c. GmbH", Name: "sysmoOCTSIM 0.2.40-172b", Slots: 8, BusySlots: 8,
+		Vendor: 0x1D50, Product: 0x6141, CCID: 0x0110,
+		Voltage: 7, Protocols: 1, Clock: 2500, MaxClock: 20000, Clocks: 4, DataRate: 6720, MaxDataRate: 921600,
+		Features: 0x000100B0, MaxMessage: 272, GetResponse: 0xFF, Envelope: 0xFF,
+	})
+}
+
+// SCL010 is a reader of TPDU level that negotiates the parameters by itself; its interface has the class of a vendor.
+func SCL010() Model {
+	return full(Model{
+		Manufacturer: "SCM Microsystems Inc.", Name: "SCL010 Contactless Reader",
+		Vendor: 0x04E6, Product: 0x5291, Release: 0x0102, CCID: 0x0110,
+		Voltage: 1, Protocols: 3, Clock: 13560, MaxClock: 13560, DataRate: 106000, MaxDataRate: 848000,
+		MaxIFSD: 254, Features: 0x0001007E, MaxMessage: 271, GetResponse: 0xFF, Envelope: 0xFF, Class: 0xFF,
+	})
+}
+
+// SIMHUB is a reader of short APDU level that negotiates by itself, and wants an IccPowerOff before it tells of its slot
+// (https://github.com/LudovicRousseau/CCID/issues/158).
+func SIMHUB() Model {
+	return full(Model{
+		Manufacturer: "SIMHUB", Name: "pcsc reader",
+		Vendor: 0x1677, Product: 0x0341, Release: 0x0100, CCID: 0x0110,
+		Voltage: 1, Protocols: 1, Clock: 3580, MaxClock: 3580, DataRate: 9600, MaxDataRate: 9600,
+		Features: 0x00020840, MaxMessage: 271, GetResponse: 0xFF, Envelope: 0xFF, NeedsPowerOff: true,
+	})
+}
+
 // MultiSlot is a reader of our making: TPDU level, everything left to the host, slots that are busy at the same time.
 func MultiSlot(slots int) Model {
 	return full(Model{
@@ -147,6 +179,7 @@ func Chainer() Model {
 // Models are all of them.
 func Models() []Model {
 	return []Model{
-		SCR3310(), ACR39U(), ACR38U(), PCTwin(), CardMan3121(), AU9540(), AU9522(), QEMU(), MultiSlot(2), Manual(), Characters(), Chainer(),
+		SCR3310(), ACR39U(), ACR38U(), PCTwin(), CardMan3121(), AU9540(), AU9522(), OctSIM(), SCL010(), SIMHUB(),
+		QEMU(), MultiSlot(2), Manual(), Characters(), Chainer(),
 	}
 }

@@ -28,6 +28,10 @@ func TestModelsAnswer(t *testing.T) {
 				return // below
 			}
 			last := byte(m.Slots - 1)
+			if m.NeedsPowerOff {
+				h.expect(msgGetSlotStatus, last, "000000", "", "420000")
+				h.expect(msgIccPowerOff, last, "000000", "", "020000")
+			}
 			h.expect(msgGetSlotStatus, last, "000000", "", "020000")
 			h.expect(msgIccPowerOn, last, sel, "", "42FE00")
 			h.expect(msgIccPowerOff, last, "000000", "", "020000")
@@ -83,6 +87,59 @@ func TestQEMU(t *testing.T) {
 	h.r.Remove(0)
 	h.expect(msgXfrBlock, 0, "000000", status00, "020000")
 	h.breaches("bmICCStatus was 1", "bmICCStatus was 1")
+}
+
+// TestNegotiation has a reader that negotiates by itself: the host sets nothing, and breaks the standard where it does.
+func TestNegotiation(t *testing.T) {
+	for _, features := range []uint32{FeatureNegotiation, FeatureNegotiation | FeaturePPS, FeatureNegotiation | FeatureParameters} {
+		m := MultiSlot(1)
+		m.Features |= features
+		h := newHost(t, m)
+		h.insert(0, atrSpeed, softuicc.ContactsConfig{})
+		h.expect(msgIccPowerOn, 0, "030000", "", active+" "+atrSpeed)
+		h.expect(msgGetParameters, 0, "000000", "", active+" 9500000A00")
+		h.expect(msgXfrBlock, 0, "000000", status00, active+" 9000")
+		h.clean()
+		h.expect(msgIccPowerOn, 0, "030000", "", active+" "+atrSpeed)
+		h.expect(msgSetParameters, 0, "000000", "9500000A00", active+" 9500000A00")
+		h.expect(msgIccPowerOn, 0, "030000", "", active+" "+atrSpeed)
+		h.expect(msgXfrBlock, 0, "000000", "FF10957A", "400100") // the card has had its PPS
+		h.breaches("leaves to the reader", "no TPDU")
+		h.r.Unplug()
+	}
+}
+
+// TestPPSOfParameters has readers that make the PPS that the parameters ask for: those of the host or, with automatic
+// parameters, those of the answer to reset. Without either the card keeps to the rate it began with, and T=1 of a card
+// that is spoken to as one of T=0 fails.
+func TestPPSOfParameters(t *testing.T) {
+	m := MultiSlot(1)
+	m.Features |= FeaturePPS
+	h := newHost(t, m)
+	h.insert(0, atrSpeed, softuicc.ContactsConfig{})
+	h.expect(msgIccPowerOn, 0, "030000", "", active+" "+atrSpeed)
+	h.expect(msgSetParameters, 0, "000000", "9500000A00", active+" 9500000A00")
+	h.expect(msgXfrBlock, 0, "000000", status00, active+" 9000")
+	h.expect(msgIccPowerOn, 0, "030000", "", active+" "+atrSpeed)
+	h.expect(msgXfrBlock, 0, "000000", status00, active+" 9000")
+	h.expect(msgGetParameters, 0, "000000", "", active+" 1100000A00")
+	h.expect(msgIccPowerOn, 0, "030000", "", active+" "+atrSpeed)
+	h.clean()
+	h.expect(msgSetParameters, 0, "000000", "9700000A00", "400A00") // 500 kbit/s
+	h.breaches("dwMaxDataRate is 344086")
+	h.r.Remove(0)
+	h.insert(0, atrOne, softuicc.ContactsConfig{})
+	h.expect(msgIccPowerOn, 0, "030000", "", active+" "+atrOne)
+	h.expect(msgXfrBlock, 0, "000000", "000004"+"80F2000C"+"7A", "40FD00")
+	h.r.Unplug()
+
+	m.Features |= FeatureParameters
+	h = newHost(t, m)
+	h.insert(0, atrSpeed, softuicc.ContactsConfig{})
+	h.expect(msgIccPowerOn, 0, "030000", "", active+" "+atrSpeed)
+	h.expect(msgXfrBlock, 0, "000000", status00, active+" 9000")
+	h.expect(msgGetParameters, 0, "000000", "", active+" 9500000A00")
+	h.clean()
 }
 
 // TestHostPPS does by hand what the driver has to do for readers without any automatism.
@@ -163,9 +220,9 @@ func TestSelectsProtocolByParameters(t *testing.T) {
 	h := newHost(t, SCR3310())
 	h.insert(0, atrBoth, softuicc.ContactsConfig{})
 	h.expect(msgIccPowerOn, 0, "000000", "", active+" "+atrBoth)
-	h.expect(msgSetParameters, 0, "010000", "11100021002000", "000001 18100021002000") // the rate is the reader's own business
+	h.expect(msgSetParameters, 0, "010000", "18100021002000", "000001 18100021002000") // the reader makes the PPS
 	h.expect(msgXfrBlock, 0, "000000", "000004"+"80F2000C"+"7A", active+" 000002"+"9000"+"92")
-	h.breaches("parameters 11100021002000") // BWI and CWI are not the card's
+	h.breaches("parameters 18100021002000") // BWI and CWI are not the card's
 }
 
 func TestTPDUT1(t *testing.T) {
@@ -186,14 +243,22 @@ func TestTPDUT1(t *testing.T) {
 
 const fcpMF = "621D8202782183023F00A5038001718A01058B032F0601C606900100830101"
 
+const fcpPL = "62178202412183022F058A01058B032F060180020002880128"
+
 func TestShort(t *testing.T) {
-	for _, atr := range []string{softATR, atrOne} {
+	for atr, withoutLe := range map[string]string{softATR: "611F", atrOne: "9000"} {
 		h := newHost(t, CardMan3121())
-		h.insert(0, atr, softuicc.ContactsConfig{})
+		card := SessionConfig()
+		card.ATR = unhex(t, atr)
+		if err := h.r.Insert(0, newCard(t, card), softuicc.ContactsConfig{}); err != nil {
+			t.Fatal(err)
+		}
 		h.expect(msgIccPowerOn, 0, "010000", "", active+" "+atr)
 		h.expect(msgXfrBlock, 0, "000000", "80F2000C", active+" 9000")
 		h.expect(msgXfrBlock, 0, "000000", getMF+"00", active+" "+fcpMF+"9000")
-		h.expect(msgXfrBlock, 0, "000000", getMF, active+" "+fcpMF+"9000")
+		h.expect(msgXfrBlock, 0, "000000", getMF, active+" "+withoutLe)
+		h.expect(msgXfrBlock, 0, "000000", "80F2000000", active+" "+fcpMF+"9000")
+		h.expect(msgXfrBlock, 0, "000000", "00A40004022F0500", active+" "+fcpPL+"6283")
 		h.clean()
 		h.expect(msgXfrBlock, 0, "000100", status00, "400800")
 		h.expect(msgXfrBlock, 0, "000000", "80F2", "400100")

@@ -93,6 +93,9 @@ func (s *slot) checkParameters(c *command) int {
 	case !validFiDi(d[paramFiDi]):
 		s.r.violate("6.1.7", c.raw, "bmFindexDindex %02X", d[paramFiDi])
 		return headerLength + paramFiDi
+	case s.active && s.tooFast(d[paramFiDi]):
+		s.r.violate("5.1", c.raw, "%d bit/s, dwMaxDataRate is %d", rateOf(s.clock, d[paramFiDi]), s.r.model.MaxDataRate)
+		return headerLength + paramFiDi
 	case p == 0 && d[paramConvention]&^0x02 != 0, p == 1 && d[paramConvention]&^0x03 != 0x10:
 		s.r.violate("6.1.7", c.raw, "bmTCCKST%d %02X", p, d[paramConvention])
 		return headerLength + paramConvention
@@ -109,38 +112,74 @@ func (s *slot) checkParameters(c *command) int {
 	return errNone
 }
 
+// tooFast tells whether the host proposes a rate beyond the reader's. That of a card in specific mode is not its proposal.
+func (s *slot) tooFast(fidi byte) bool {
+	_, specific := s.atr.SpecificMode()
+	return !specific && rateOf(s.clock, fidi) > s.r.model.MaxDataRate+s.r.model.MaxDataRate/50
+}
+
 // setParameters makes the reader use parameters, after the PPS that the reader makes with them, and compares them with
 // what the card asked for. The caller holds mu.
 func (s *slot) setParameters(c *command) int {
 	wanted := parameters{uicc.Protocol(c.specific[0]), slices.Clone(c.data)}
 	m := &s.r.model
-	if s.active && !m.Verbatim {
-		switch {
-		case m.has(FeatureOwnPPS):
-			if !s.pps(wanted.protocol, s.atr.FiDi()) {
-				return errFirst
-			}
-		case m.has(FeatureHostPPS):
-			if !s.pps(wanted.protocol, wanted.data[paramFiDi]) {
-				return errFirst
-			}
-		}
-		right := parametersOf(s.atr, s.contacts.Protocol(), s.contacts.FiDi())
-		right.data[paramClockStop] = wanted.data[paramClockStop]
-		if m.has(FeatureOwnPPS) {
-			right.data[paramFiDi] = wanted.data[paramFiDi] // its own business
-		}
-		if wanted.protocol != right.protocol {
-			s.r.violate("6.1.7", c.raw, "parameters of %v, the card speaks %v", wanted.protocol, right.protocol)
-		} else if !slices.Equal(wanted.data, right.data) {
-			s.r.violate("6.1.7", c.raw, "parameters %X, the card's are %X", wanted.data, right.data)
-		}
+	if m.has(FeatureNegotiation) {
+		s.r.violate("5.1", c.raw, "SetParameters, which dwFeatures %08X leaves to the reader", m.Features)
 	}
+	before := s.params
 	s.params = wanted
-	if m.has(FeatureOwnPPS) && s.active && !m.Verbatim {
-		s.params.data[paramFiDi] = s.contacts.FiDi()
+	if !s.active || m.Verbatim {
+		return errNone
+	}
+	if m.has(FeaturePPS) && !s.ppsOfParameters() {
+		s.params = before
+		return errFirst
+	}
+	right := parametersOf(s.atr, s.contacts.Protocol(), s.contacts.FiDi())
+	right.data[paramClockStop] = wanted.data[paramClockStop]
+	if m.has(FeaturePPS) && s.params.data[paramFiDi] != c.data[paramFiDi] {
+		right.data[paramFiDi] = c.data[paramFiDi] // the card kept its rate in the PPS, for which the host can do nothing
+	}
+	if wanted.protocol != right.protocol {
+		s.r.violate("6.1.7", c.raw, "parameters of %v, the card speaks %v", wanted.protocol, right.protocol)
+	} else if !slices.Equal(c.data, right.data) {
+		s.r.violate("6.1.7", c.raw, "parameters %X, the card's are %X", c.data, right.data)
 	}
 	return errNone
+}
+
+// configure sets the parameters after the answer to reset as far as the reader does so by itself: it negotiates, or takes
+// what the answer to reset offers, which the card speaks only after a PPS. The caller holds mu.
+func (s *slot) configure() {
+	m := &s.r.model
+	if m.Verbatim || !m.has(FeatureNegotiation|FeatureParameters) {
+		return
+	}
+	protocol, fidi := s.contacts.Protocol(), s.contacts.FiDi()
+	if _, specific := s.atr.SpecificMode(); !specific && m.has(FeatureNegotiation|FeaturePPS) {
+		if validFiDi(s.atr.FiDi()) && rateOf(s.clock, s.atr.FiDi()) <= m.MaxDataRate {
+			fidi = s.atr.FiDi()
+		}
+		if m.Protocols&(1<<protocol) == 0 && len(s.atr.Protocols()) > 1 {
+			protocol = s.atr.Protocols()[1]
+		}
+	}
+	s.params = parametersOf(s.atr, protocol, fidi)
+	if m.has(FeatureNegotiation) {
+		s.ppsOfParameters()
+	}
+}
+
+// ppsOfParameters makes the PPS that the parameters ask for, and notes the rate that came of it. It reports whether the
+// card speaks the protocol of the parameters now.
+func (s *slot) ppsOfParameters() bool {
+	_, specific := s.atr.SpecificMode()
+	fresh := s.contacts.Fresh()
+	ok := s.pps(s.params.protocol, s.params.data[paramFiDi])
+	if ok && fresh && !specific {
+		s.params.data[paramFiDi] = s.contacts.FiDi()
+	}
+	return ok
 }
 
 // Coding of Fi and Di (ISO/IEC 7816-3 tables 7 and 8); 0 is RFU.

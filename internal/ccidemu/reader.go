@@ -23,6 +23,7 @@ type Reader struct {
 	seq       int    // bSeq of the last command; -1 = none since the reset
 	faults    []*counted
 	late      [][]byte // answers that the fault Late holds
+	settings  []string
 	gone      bool
 	plugged   chan struct{} // closed when the reader is gone
 	work      context.Context
@@ -55,6 +56,35 @@ func New(m Model) *Reader {
 
 // Model is what the reader is.
 func (r *Reader) Model() Model { return r.model }
+
+// maxSettings bounds the list of settings.
+const maxSettings = 1000
+
+// Settings lists in their order the commands by which the host set parameters and rate, so that drivers can be compared: PPS
+// requests, SetParameters and SetDataRateAndClockFrequency, each with its data, "SetParameters T=0 1100000A00".
+func (r *Reader) Settings() []string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Clone(r.settings)
+}
+
+// noteSetting notes a command that is a setting. The caller holds mu.
+func (r *Reader) noteSetting(c *command) {
+	var what string
+	switch {
+	case len(r.settings) == maxSettings:
+		return
+	case c.typ == msgSetParameters:
+		what = fmt.Sprintf("%s T=%d", name(c.typ), c.specific[0])
+	case c.typ == msgSetDataRate:
+		what = name(c.typ)
+	case c.typ == msgXfrBlock && len(c.data) > 0 && c.data[0] == 0xFF:
+		what = "PPS"
+	default:
+		return
+	}
+	r.settings = append(r.settings, fmt.Sprintf("%s %X", what, c.data))
+}
 
 // Insert puts a card into a slot, whose contacts behave as cfg says.
 func (r *Reader) Insert(n int, card *softuicc.Card, cfg softuicc.ContactsConfig) error {
@@ -200,6 +230,7 @@ func (r *Reader) take(c *command, bad int) {
 		r.violate("6.1", c.raw, "bSeq %02X follows %02X", c.seq, byte(r.seq))
 	}
 	r.seq = int(c.seq)
+	r.noteSetting(c)
 	n := int(c.slot)
 	if r.model.LooseSlots {
 		n = 0

@@ -28,6 +28,7 @@ type slot struct {
 
 	// Of the reader.
 	told    byte // bmICCStatus of the last answer
+	unready bool // until an IccPowerOff
 	params  parameters
 	clock   uint32 // kHz
 	rate    uint32 // bit/s
@@ -99,6 +100,7 @@ func (s *slot) reset() {
 	s.powerOff()
 	s.told, s.wtx, s.chain = iccInactive, 0, chain{}
 	s.abortRequest, s.abortCommand = -1, nil
+	s.unready = s.r.model.NeedsPowerOff
 	s.changed = s.present
 	s.defaults()
 	if s.present && s.r.model.has(FeatureActivation) {
@@ -148,9 +150,14 @@ func (s *slot) obey(c *command) {
 	case msgIccPowerOn:
 		s.answer(c, s.iccPowerOn(c))
 	case msgIccPowerOff:
+		s.unready = false
 		s.powerOff()
 		s.answer(c, reply{bError: errNone, last: s.clockStatus()})
 	case msgGetSlotStatus:
+		if s.unready {
+			s.fail(c, errUnsupported)
+			return
+		}
 		s.answer(c, reply{bError: errNone, last: s.clockStatus()})
 	case msgGetParameters, msgResetParameters, msgSetParameters:
 		s.answer(c, s.parametersCommand(c))
@@ -241,7 +248,7 @@ func (s *slot) powerOn(sel byte, kind uicc.ResetKind) ([]byte, int) {
 		s.powerOff()
 		return nil, errMute
 	}
-	if m.has(FeatureParameters) && !m.Verbatim && s.atrError != nil {
+	if m.has(FeatureParameters|FeatureNegotiation) && !m.Verbatim && s.atrError != nil && !errors.Is(s.atrError, uicc.ErrAfterATR) {
 		s.powerOff()
 		if errors.Is(s.atrError, uicc.ErrTCK) {
 			return nil, errBadTCK
@@ -249,9 +256,7 @@ func (s *slot) powerOn(sel byte, kind uicc.ResetKind) ([]byte, int) {
 		return nil, errBadTS
 	}
 	s.active, s.voltage = true, sel
-	if m.has(FeatureParameters) {
-		s.params = parametersOf(s.atr, s.contacts.Protocol(), s.contacts.FiDi())
-	}
+	s.configure()
 	return atr, errNone
 }
 

@@ -91,7 +91,7 @@ func describeATR(b []byte) []string {
 	var lines []string
 	if err != nil {
 		lines = append(lines, fmt.Sprintf("warning [ISO/IEC 7816-3 8.2]: %v", err))
-		if !errors.Is(err, uicc.ErrTCK) {
+		if !uicc.ATRUsable(err) {
 			return lines
 		}
 	}

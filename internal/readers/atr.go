@@ -2,7 +2,6 @@ package readers
 
 import (
 	"encoding/hex"
-	"errors"
 	"fmt"
 	"strings"
 
@@ -21,7 +20,7 @@ var (
 // could be read before that.
 func DecodeATR(b []byte) *control.ATR {
 	a, err := uicc.ParseATR(b)
-	if err != nil && !errors.Is(err, uicc.ErrTCK) {
+	if !uicc.ATRUsable(err) {
 		return &control.ATR{Fault: err.Error()}
 	}
 	ta1 := a.FiDi()

@@ -14,14 +14,15 @@ func TestDecodeATR(t *testing.T) {
 		atr  string
 		want control.ATR
 	}{
-		"least":     {"3B00", control.ATR{Convention: "direct", Protocols: []string{"T=0"}, TA1: "11", Fi: 372, Di: 1}},
-		"inverse":   {"3F00", control.ATR{Convention: "inverse", Protocols: []string{"T=0"}, TA1: "11", Fi: 372, Di: 1}},
-		"fast UICC": {"3B9F96801F878031E073FE211B674A4C7530340448AB", control.ATR{Convention: "direct", Protocols: []string{"T=0"}, TA1: "96", Fi: 512, Di: 32, Historical: "8031E073FE211B674A4C7530340448", Text: "gJLu04"}},
-		"both":      {"3B80800101", control.ATR{Convention: "direct", Protocols: []string{"T=0", "T=1"}, TA1: "11", Fi: 372, Di: 1}},
-		"torn":      {"3B10", control.ATR{Fault: "uicc: bad answer to reset: it ends before TA1"}},
-		"no ATR":    {"", control.ATR{Fault: "uicc: bad answer to reset: 0 bytes, it has 2 to 33"}},
-		"specific":  {"3B801080", control.ATR{Convention: "direct", Protocols: []string{"T=0"}, Specific: "T=0", TA1: "11", Fi: 372, Di: 1}},
-		"RFU speed": {"3B107F", control.ATR{Convention: "direct", Protocols: []string{"T=0"}, TA1: "7F"}},
+		"least":         {"3B00", control.ATR{Convention: "direct", Protocols: []string{"T=0"}, TA1: "11", Fi: 372, Di: 1}},
+		"inverse":       {"3F00", control.ATR{Convention: "inverse", Protocols: []string{"T=0"}, TA1: "11", Fi: 372, Di: 1}},
+		"fast UICC":     {"3B9F96801F878031E073FE211B674A4C7530340448AB", control.ATR{Convention: "direct", Protocols: []string{"T=0"}, TA1: "96", Fi: 512, Di: 32, Historical: "8031E073FE211B674A4C7530340448", Text: "gJLu04"}},
+		"both":          {"3B80800101", control.ATR{Convention: "direct", Protocols: []string{"T=0", "T=1"}, TA1: "11", Fi: 372, Di: 1}},
+		"torn":          {"3B10", control.ATR{Fault: "uicc: bad answer to reset: it ends before TA1"}},
+		"no ATR":        {"", control.ATR{Fault: "uicc: bad answer to reset: 0 bytes, it has 2 to 33"}},
+		"specific":      {"3B801080", control.ATR{Convention: "direct", Protocols: []string{"T=0"}, Specific: "T=0", TA1: "11", Fi: 372, Di: 1}},
+		"octets behind": {"3B009000", control.ATR{Convention: "direct", Protocols: []string{"T=0"}, TA1: "11", Fi: 372, Di: 1, Fault: "uicc: bytes follow the end of the answer to reset: 2 of them"}},
+		"RFU speed":     {"3B107F", control.ATR{Convention: "direct", Protocols: []string{"T=0"}, TA1: "7F"}},
 	} {
 		b, err := hex.DecodeString(tc.atr)
 		if err != nil {

@@ -38,11 +38,14 @@ func usbReader(i ccid.ReaderInfo) control.Reader {
 	r := control.Reader{
 		Name: i.Name, Driver: driverCCID, Path: i.Path, ID: i.VIDPID(), Manufacturer: i.Manufacturer, Serial: i.Serial, Speed: i.Speed,
 		Release: fmt.Sprintf("%x.%02x", i.Release>>8, i.Release&0xFF), // BCD
-		Level:   d.Level().String(), Protocols: protocols(d.Protocols), Voltages: d.Voltages.String(), MaxMessage: int(d.MaxMessage),
 	}
 	if i.Err != nil {
 		r.Problem, r.Hint, r.Holders = problem(i.Err)
 	}
+	if errors.Is(i.Err, ccid.ErrNotDriven) {
+		return r // it has no slots, and nothing of what its descriptor says is sure
+	}
+	r.Level, r.Protocols, r.Voltages, r.MaxMessage = d.Level().String(), protocols(d.Protocols), d.Voltages.String(), int(d.MaxMessage)
 	for n := range d.Slots() {
 		s := control.ReaderSlot{ID: i.SlotID(n), Number: n, State: stateUnknown, Config: configLine("ccid:" + ccid.Selector{Path: i.Path, Slot: n}.String())}
 		if i.Err == nil && n < len(i.Slots) {

@@ -80,6 +80,19 @@ func TestProblem(t *testing.T) {
 	}
 }
 
+// A reader that is not driven is named with the reason, and promises neither slots nor abilities.
+func TestNotDriven(t *testing.T) {
+	err := fmt.Errorf("%w: for a reason", ccid.ErrNotDriven)
+	list := USB([]ccid.ReaderInfo{{IDs: ccid.IDs{Path: "1-1", Name: "Foreign"}, Descriptor: descriptor(t, ccidemu.PCTwin()), Err: err}})
+	if r := list[0]; r.Slots != nil || r.Level != "" || r.MaxMessage != 0 || r.Path != "1-1" || r.Problem != err.Error() {
+		t.Errorf("%+v", r)
+	}
+	var page strings.Builder
+	if err := Write(&page, list); err != nil || !strings.Contains(page.String(), "PROBLEM: ccid: not driven: for a reason") || strings.Contains(page.String(), "reader =") {
+		t.Errorf("%v\n%s", err, page.String())
+	}
+}
+
 // list is a bus of these devices.
 type list []usbfs.Device
 
@@ -101,11 +114,14 @@ func TestScan(t *testing.T) {
 		{Path: "1-3", Interfaces: []usbfs.Interface{reader(0, []byte{1, 2, 3})}},                               // no descriptor
 		{Path: "1-4", Interfaces: []usbfs.Interface{{Class: 0x0B, Protocol: 1, Extra: one.ClassDescriptor()}}}, // control pipe only
 		{Path: "1-5", Interfaces: []usbfs.Interface{reader(0, one.ClassDescriptor())}},
+		{Path: "1-6", Vendor: 0x04E6, Product: 0xE003, Interfaces: []usbfs.Interface{{Class: 0xFF, Extra: one.ClassDescriptor()}}}, // driven by its id
+		{Path: "1-7", Interfaces: []usbfs.Interface{{Class: 0xFF, Extra: one.ClassDescriptor()}}},                                  // not
 	})
 	want := []Attached{
 		{ccid.IDs{Path: "1-2", Vendor: 1, Product: 2, Name: "both", Serial: "s"}, 1},
 		{ccid.IDs{Path: "1-2:2", Vendor: 1, Product: 2, Name: "both", Serial: "s"}, 2},
 		{ccid.IDs{Path: "1-5"}, 1},
+		{ccid.IDs{Path: "1-6", Vendor: 0x04E6, Product: 0xE003}, 1},
 	}
 	if err != nil || !reflect.DeepEqual(got, want) {
 		t.Errorf("%+v, %v\nwant %+v", got, err, want)

@@ -115,8 +115,8 @@ func (c *card) readATR(ctx context.Context, timeout <-chan time.Time) ([]byte, u
 			return nil, uicc.ATR{}, err
 		}
 		a, err := uicc.ParseATR(b)
-		if err == nil || errors.Is(err, uicc.ErrTCK) && !owed {
-			return b, a, nil // a check byte that is wrong harms nothing where no line can alter it
+		if err == nil || uicc.ATRUsable(err) && !owed {
+			return b, a, nil // a wrong check byte harms nothing where no line can alter it, nor do bytes behind the end
 		}
 		if !owed {
 			return nil, uicc.ATR{}, err

@@ -24,14 +24,15 @@ type kind struct {
 }
 
 var (
-	plain   = kind{name: "T0"}
-	oneByte = kind{name: "T0 byte by byte", cfg: softuicc.ContactsConfig{T0: softuicc.T0Config{AckOne: -1, Nulls: 1}}}
-	fast    = kind{name: "T0 fast", atr: "3B1095"} // Fi 512, Di 16
-	blocks  = kind{name: "T1", atr: "3B808131FE559B"}
-	crc     = kind{name: "T1 CRC", atr: "3B8081410141"}
-	slow    = kind{name: "T1 slow", atr: "3B808131FE559B", cfg: softuicc.ContactsConfig{T1: softuicc.T1Config{WTX: 2}}}
-	noisy   = kind{name: "T1 noisy", atr: "3B808131FE559B", cfg: softuicc.ContactsConfig{T1: softuicc.T1Config{Fault: noise}}}
-	either  = kind{name: "T0 or T1", atr: "3B9018800109"} // T=0 first, TA1 18
+	plain    = kind{name: "T0"}
+	oneByte  = kind{name: "T0 byte by byte", cfg: softuicc.ContactsConfig{T0: softuicc.T0Config{AckOne: -1, Nulls: 1}}}
+	fast     = kind{name: "T0 fast", atr: "3B1095"}         // Fi 512, Di 16
+	specific = kind{name: "T0 specific", atr: "3B90951000"} // Fi 512, Di 16, no PPS
+	blocks   = kind{name: "T1", atr: "3B808131FE559B"}
+	crc      = kind{name: "T1 CRC", atr: "3B8081410141"}
+	slow     = kind{name: "T1 slow", atr: "3B808131FE559B", cfg: softuicc.ContactsConfig{T1: softuicc.T1Config{WTX: 2}}}
+	noisy    = kind{name: "T1 noisy", atr: "3B808131FE559B", cfg: softuicc.ContactsConfig{T1: softuicc.T1Config{Fault: noise}}}
+	either   = kind{name: "T0 or T1", atr: "3B9018800109"} // T=0 first, TA1 18
 )
 
 // noise damages some blocks, but never two in a row.

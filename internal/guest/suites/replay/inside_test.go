@@ -19,7 +19,13 @@ func kindsOf(m ccidemu.Model) []kind {
 	if m.Verbatim {
 		return []kind{plain}
 	}
-	return []kind{plain, oneByte, fast, blocks, crc, slow, noisy, either}
+	if m.Name == ccidemu.SIMHUB().Name {
+		return []kind{plain, oneByte, fast} // it is slower than the others
+	}
+	if m.Protocols == 1 {
+		return []kind{plain, oneByte, fast, specific}
+	}
+	return []kind{plain, oneByte, fast, specific, blocks, crc, slow, noisy, either}
 }
 
 // Each model with each kind of card, one after the other in the same reader.
@@ -32,7 +38,7 @@ func TestInsideModels(t *testing.T) {
 		t.Run(m.Name, func(t *testing.T) {
 			r, _ := attach(t, m)
 			hub := drive(t)
-			for slot := range m.Slots {
+			for slot := range min(m.Slots, 2) {
 				for _, k := range kindsOf(m) {
 					t.Run(k.name, func(t *testing.T) {
 						insert(t, r, slot, k)
