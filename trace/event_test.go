@@ -67,22 +67,70 @@ func take(t *testing.T, sub *Subscription) Event {
 	}
 }
 
-// A sink that takes nothing costs the emitter nothing: the queue fills, and the rest is counted.
+// A sink that takes nothing costs the emitter nothing: the queue fills, and the rest is counted. When it takes again, an
+// event stands in place of the lost ones.
 func TestEmitNeverBlocks(t *testing.T) {
-	var s Stream
-	slow, none := s.Subscribe(3), s.Subscribe(0)
+	s := Stream{Source: "apd"}
+	slow := s.Subscribe(4)
 	defer slow.Close()
-	defer none.Close()
 	for i := range 10 { // would hang the test if Emit blocked
 		s.Emit(Event{Bytes: i})
 	}
-	if slow.Dropped() != 7 || none.Dropped() != 10 {
-		t.Errorf("dropped %d and %d, want 7 and 10", slow.Dropped(), none.Dropped())
-	}
-	for i := range 3 {
+	for i := range 4 {
 		if e := take(t, slow); e.Bytes != i {
 			t.Errorf("event %d where %d was due: not the oldest are kept, or not in order", e.Bytes, i)
 		}
+	}
+	s.Emit(Event{Bytes: 10})
+	if e := take(t, slow); e.Lost != 6 || e.What != "6 events lost" || e.From != AP || e.Source != "apd" || e.Err == "" || e.check() != nil {
+		t.Errorf("in place of the lost ones: %+v, %v", e, e.check())
+	}
+	if e := take(t, slow); e.Bytes != 10 {
+		t.Errorf("after them: %+v", e)
+	}
+	if e, ok := slow.Lost(); ok || slow.Dropped() != 6 {
+		t.Errorf("%+v, %d dropped, want 6, and those told once", e, slow.Dropped())
+	}
+	for i := range 6 {
+		s.Emit(Event{Bytes: i})
+	}
+	for range 4 {
+		take(t, slow)
+	}
+	if e, ok := slow.Lost(); !ok || e.Lost != 2 { // nothing comes any more
+		t.Errorf("at the end: %+v, %v", e, ok)
+	}
+}
+
+// A sink that is slow all the time is told of losses now and then, not with each event.
+func TestSlowSink(t *testing.T) {
+	var s Stream
+	sub := s.Subscribe(100)
+	defer sub.Close()
+	const n = 10_000
+	holes, got := 0, 0
+	count := func(e Event) {
+		if e.Lost > 0 {
+			holes++
+			got += e.Lost
+		} else if got++; e.Bytes != got-1 {
+			t.Fatalf("event %d where %d was due", e.Bytes, got-1)
+		}
+	}
+	for i := range n {
+		s.Emit(Event{Bytes: i})
+		if i%3 == 0 {
+			count(take(t, sub))
+		}
+	}
+	for len(sub.C) > 0 {
+		count(take(t, sub))
+	}
+	if e, ok := sub.Lost(); ok {
+		count(e)
+	}
+	if got != n || holes < 2 || holes > n/100 {
+		t.Errorf("%d events and lost ones, want %d; %d holes", got, n, holes)
 	}
 }
 
@@ -91,9 +139,9 @@ func TestStreamConcurrent(t *testing.T) {
 	testkit.NoLeaks(t)
 	const emitters, each = 4, 500
 	var s Stream
-	kept := s.Subscribe(emitters * each / 2)
+	kept := s.Subscribe(emitters * each / 4)
 	stop := make(chan struct{})
-	var churn, emit sync.WaitGroup
+	var churn, emit, read sync.WaitGroup
 	for range 2 {
 		churn.Go(func() {
 			for {
@@ -107,10 +155,26 @@ func TestStreamConcurrent(t *testing.T) {
 			}
 		})
 	}
-	for range emitters {
+	var got, lost int
+	begin := make(chan struct{})
+	read.Go(func() {
+		<-begin
+		for e := range kept.C {
+			if e.Lost == 0 {
+				got++
+			}
+			lost += e.Lost
+		}
+		e, _ := kept.Lost()
+		lost += e.Lost
+	})
+	for i := range emitters {
 		emit.Go(func() {
-			for i := range each {
-				s.Emit(Event{Bytes: i})
+			for n := range each {
+				s.Emit(Event{Bytes: n})
+				if i == 0 && n == each/2 {
+					close(begin)
+				}
 			}
 		})
 	}
@@ -118,12 +182,9 @@ func TestStreamConcurrent(t *testing.T) {
 	close(stop)
 	churn.Wait()
 	kept.Close()
-	var got uint64
-	for range kept.C {
-		got++
-	}
-	if got+kept.Dropped() != emitters*each || got != emitters*each/2 {
-		t.Errorf("%d delivered, %d dropped, %d emitted", got, kept.Dropped(), emitters*each)
+	read.Wait()
+	if got+lost != emitters*each || uint64(lost) != kept.Dropped() {
+		t.Errorf("%d delivered, %d told as lost, %d counted, %d emitted", got, lost, kept.Dropped(), emitters*each)
 	}
 }
 
@@ -138,7 +199,7 @@ func TestRecorder(t *testing.T) {
 	r.Close()
 	s.Emit(Event{Bytes: 9})
 	events := r.Events()
-	if len(events) != 3 || events[0].Bytes != 0 || events[2].Bytes != 2 || r.Dropped() != 2 {
+	if len(events) != 4 || events[0].Bytes != 0 || events[2].Bytes != 2 || r.Dropped() != 2 || events[3].Lost != 2 {
 		t.Errorf("kept %v, dropped %d", events, r.Dropped())
 	}
 	events[0].Bytes = 100

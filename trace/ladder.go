@@ -19,8 +19,8 @@ type LadderOptions struct {
 
 // WriteLadder writes the events as a message sequence chart for a terminal: a column for each party, an arrow for
 // each event, with the milliseconds since the first event and the step number. Repeated cycles are folded into one
-// block with the number of repeats and bytes; failures are marked and never folded. The AP's column is left out when
-// no event has the AP. Control characters in texts are shown escaped. The events are taken in the order given.
+// block with the number of repeats and bytes; failures are marked and never folded. Where events were lost an event says
+// so, and a line at the end says how many in all. The AP's column is left out when no event has the AP. Control characters in texts are shown escaped. The events are taken in the order given.
 func WriteLadder(w io.Writer, events []Event, opt LadderOptions) error {
 	out := bufio.NewWriter(w)
 	if len(events) == 0 {
@@ -37,6 +37,9 @@ func WriteLadder(w io.Writer, events []Event, opt LadderOptions) error {
 		}
 	}
 	l.header()
+	if text := holes(events); text != "" {
+		fmt.Fprintln(out, "!! "+text)
+	}
 	return out.Flush()
 }
 

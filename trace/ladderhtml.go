@@ -21,6 +21,7 @@ var ladderTemplate = template.Must(template.New("ladder").Parse(ladderPage))
 // htmlPage, htmlBlock and htmlRow are what the page's template shows.
 type htmlPage struct {
 	Title, About string
+	Holes        string // what is missing; "" where nothing is
 	Parties      []Party
 	Gaps         int // columns between the lifelines
 	Blocks       []htmlBlock
@@ -61,6 +62,7 @@ func newHTMLPage(events []Event, title string) htmlPage {
 	page.Parties, page.Gaps = h.parties, len(h.parties)-1
 	page.About = fmt.Sprintf("%s from %s; times in milliseconds since then", count(len(events), "message"),
 		h.start.Format("2006-01-02 15:04:05.000 -07:00"))
+	page.Holes = holes(events)
 	for _, b := range fold(events) {
 		page.Blocks = append(page.Blocks, h.block(b))
 	}

@@ -37,6 +37,18 @@ func moved(b block) string {
 	return s
 }
 
+// holes says how many events are missing in the trace; "" where it is whole.
+func holes(events []Event) string {
+	n := 0
+	for _, e := range events {
+		n += e.Lost
+	}
+	if n == 0 {
+		return ""
+	}
+	return fmt.Sprintf("this trace has holes: %s lost", count(n, "event"))
+}
+
 func count(n int, unit string) string {
 	if n == 1 {
 		return "1 " + unit

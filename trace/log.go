@@ -13,15 +13,13 @@ func LogTo(s *Stream, log *slog.Logger) (stop func()) {
 	if !log.Enabled(context.Background(), slog.LevelDebug) {
 		return func() {}
 	}
-	var told uint64
-	_, stop = drain(s, func(sub *Subscription, e Event) {
-		if d := sub.Dropped(); d > told {
-			log.Warn("trace events dropped: the log is too slow", "events", d-told)
-			told = d
+	return drain(s, func(e Event) {
+		if e.Lost > 0 {
+			log.Warn("trace events dropped: the log is too slow", "events", e.Lost)
+			return
 		}
 		log.LogAttrs(context.Background(), slog.LevelDebug, e.What, e.attrs()...)
 	})
-	return stop
 }
 
 // attrs are the event's fields for a log line, without those that are empty.

@@ -73,6 +73,8 @@ func (e Event) check() error {
 		return fmt.Errorf("channel: %d is not 0 to 7", e.Channel)
 	case e.Bytes < 0:
 		return fmt.Errorf("bytes: %d is negative", e.Bytes)
+	case e.Lost < 0:
+		return fmt.Errorf("lost: %d is negative", e.Lost)
 	case e.Time.IsZero():
 		return errors.New("time: missing")
 	}

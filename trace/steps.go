@@ -111,7 +111,8 @@ func stepMeaning(name string) string {
 // The events are taken in the order given (see Merge) and should be one card's: the channel number alone does not
 // tell two cards apart. The first step precedes the channel's number, so it also counts when its event has none. An
 // event that reports a failure does not fulfil its step. The tables are those of background mode: a channel opened
-// with immediate or on-demand link establishment has no Channel status event for a success.
+// with immediate or on-demand link establishment has no Channel status event for a success. An error says too whether
+// events were lost.
 func CheckOrder(events []Event, method Method, channel int) error {
 	names := method.stepNames()
 	if names == nil {
@@ -133,6 +134,9 @@ func CheckOrder(events []Event, method Method, channel int) error {
 	}
 	if faults == nil {
 		return nil
+	}
+	if text := holes(events); text != "" {
+		faults = append(faults, text)
 	}
 	return fmt.Errorf("trace: channel %d, %v: %s; seen: %s", channel, method, strings.Join(faults, ", "), seen(first))
 }

@@ -88,7 +88,7 @@ func run(ctx context.Context, c *config.Apd, profiles *ap.Profiles, log *slog.Lo
 		tasks = append(tasks, daemon.Task{Name: "lines in " + c.LinesDir, Run: func(ctx context.Context) error { return processor.ServeDir(ctx, dir) }})
 	}
 	if c.Control.Socket != "" {
-		tasks = append(tasks, daemon.Task{Name: "control", Run: func(ctx context.Context) error {
+		tasks = append(tasks, daemon.Task{Name: "control", Last: true, Run: func(ctx context.Context) error {
 			return control.Serve(ctx, c.Control.Socket, c.Control.GID(), served, stream)
 		}})
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"text/tabwriter"
@@ -95,7 +96,10 @@ func traceCommand() *cobra.Command {
 commands, network data and the named steps of both methods. With --ladder the
 events are kept until then and shown as a message sequence chart. With --pcapng
 the APDUs, and the network side of the channels as they tell it, are written live
-as a capture for Wireshark: bipctl trace --pcapng - | wireshark -k -i -`,
+as a capture for Wireshark: bipctl trace --pcapng - | wireshark -k -i -
+
+Where a daemon had to drop events, since they were not taken fast enough, one with
+"lost" says how many; ladder, page and capture show it, too.`,
 		Args: cobra.NoArgs,
 	}
 	sockets := cmd.Flags().StringSliceP("socket", "s", []string{defaultSocket}, "control sockets of the daemons")
@@ -111,23 +115,47 @@ as a capture for Wireshark: bipctl trace --pcapng - | wireshark -k -i -`,
 		case !*ladder && *html == "":
 			return follow(cmd.Context(), *sockets, func(e trace.Event) error { return trace.Encode(os.Stdout, e) })
 		}
-		var events []trace.Event
-		err := follow(cmd.Context(), *sockets, func(e trace.Event) error {
-			if len(events) < maxKept {
-				events = append(events, e)
-			}
-			return nil
-		})
-		if err != nil {
+		kept := kept{max: maxKept}
+		if err := follow(cmd.Context(), *sockets, kept.add); err != nil {
 			return err
 		}
-		return writeLadders(stdout(), steps(trace.Merge(events)), *ladder, *html)
+		return writeLadders(stdout(), trace.Merge(kept.all()), *ladder, *html)
 	}
 	return cmd
 }
 
 // maxKept bounds the events that are kept for a ladder.
 const maxKept = 1 << 20
+
+// kept are the events of a ladder. Raw APDUs are left out: the commands that they carry have arrows of their own.
+type kept struct {
+	max    int
+	events []trace.Event
+	lost   int // past max
+	last   trace.Event
+}
+
+func (k *kept) add(e trace.Event) error {
+	switch {
+	case e.APDU != "":
+	case len(k.events) < k.max:
+		k.events = append(k.events, e)
+	default:
+		k.lost += max(e.Lost, 1)
+		k.last = e
+	}
+	return nil
+}
+
+// all are the events, with one that says how many more there were.
+func (k *kept) all() []trace.Event {
+	if k.lost == 0 {
+		return k.events
+	}
+	e := trace.LostEvent(k.last.Source, k.lost, "no more are kept for a ladder")
+	e.Time = k.last.Time
+	return append(k.events, e)
+}
 
 // follow calls f with each event of the daemons, one at a time, until ctx ends or f fails.
 func follow(ctx context.Context, sockets []string, f func(trace.Event) error) error {
@@ -184,13 +212,7 @@ func followCapture(ctx context.Context, sockets []string, path string) error {
 
 // steps leaves out the raw APDUs: in a ladder the commands that they carry have arrows of their own.
 func steps(events []trace.Event) []trace.Event {
-	var kept []trace.Event
-	for _, e := range events {
-		if e.APDU == "" {
-			kept = append(kept, e)
-		}
-	}
-	return kept
+	return slices.DeleteFunc(slices.Clone(events), func(e trace.Event) bool { return e.APDU != "" })
 }
 
 func writeLadders(s screen, events []trace.Event, text bool, html string) error {

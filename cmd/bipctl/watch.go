@@ -26,7 +26,7 @@ left out unless --apdu is given.`,
 	only := cmd.Flags().String("card", "", "this card only")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		return watch(cmd.Context(), os.Stdout, *sockets, func(e trace.Event) bool {
-			return (*apdus || e.APDU == "") && (*only == "" || e.Card == *only)
+			return e.Lost > 0 || (*apdus || e.APDU == "") && (*only == "" || e.Card == *only)
 		})
 	}
 	return cmd

@@ -69,7 +69,7 @@ func run(ctx context.Context, c *config.Bipd, log *slog.Logger) error {
 	defer t.Close()
 	tasks := []daemon.Task{{Name: "cards", Run: t.Run}}
 	if c.Control.Socket != "" {
-		tasks = append(tasks, daemon.Task{Name: "control", Run: func(ctx context.Context) error {
+		tasks = append(tasks, daemon.Task{Name: "control", Last: true, Run: func(ctx context.Context) error {
 			return control.Serve(ctx, c.Control.Socket, c.Control.GID(), t, stream)
 		}})
 	}

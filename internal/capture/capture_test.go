@@ -32,6 +32,12 @@ const testTime = 30 * time.Second // bounds each thing that a test waits for
 // record has a card run the applet, and writes its APDUs to a file.
 func record(t *testing.T, applet softuicc.Applet) string {
 	t.Helper()
+	return recordWithHoles(t, applet, func(int, []byte) bool { return false })
+}
+
+// recordWithHoles is record with a reader that is too slow for the exchanges, counted from 0, that lose names.
+func recordWithHoles(t *testing.T, applet softuicc.Applet, lose func(n int, capdu []byte) bool) string {
+	t.Helper()
 	before := runtime.NumGoroutine()
 	path := filepath.Join(t.TempDir(), "trace.pcapng")
 	f, err := os.Create(path)
@@ -47,7 +53,20 @@ func record(t *testing.T, applet softuicc.Applet) string {
 	if err != nil {
 		t.Fatal(err)
 	}
+	n, lost := 0, 0
 	tap := func(capdu, rapdu []byte, start time.Time, _ time.Duration) {
+		n++
+		if lose(n-1, capdu) {
+			lost++
+			return
+		}
+		if lost > 0 {
+			hole := trace.LostEvent("bipd", lost, "the reader was too slow")
+			hole.Time, lost = start, 0
+			if err := w.Event(hole); err != nil {
+				t.Error(err)
+			}
+		}
 		e := trace.Event{Time: start, Card: "card0", APDU: hex.EncodeToString(capdu), RAPDU: hex.EncodeToString(rapdu)}
 		if err := w.Event(e); err != nil {
 			t.Errorf("%X %X: %v", capdu, rapdu, err)

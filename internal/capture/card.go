@@ -20,6 +20,7 @@ type card struct {
 	name     string
 	named    bool       // in the capture
 	v4, v6   netip.Addr // invented
+	lost     string     // events before the next packet, for a comment
 	fetching bool       // the last command was FETCH
 	command  *cat.Command
 	channels [cat.MaxChannels + 1]*channel // by their identifiers
@@ -143,6 +144,24 @@ func (c *card) event(o *output, data []byte) {
 		ch.up(o, c)
 	} else {
 		ch.down(o, false)
+	}
+}
+
+// hole takes note that events were lost: which command is outstanding is not known, nor what the channels have carried.
+func (c *card) hole(what string) {
+	if c.lost != "" {
+		what = c.lost + ", " + what
+	}
+	c.lost, c.fetching, c.command = what, false, nil
+	for _, ch := range c.channels {
+		if ch == nil {
+			continue
+		}
+		ch.stored, ch.part = nil, nil
+		if ch.link != nil {
+			ch.link.sent++
+			ch.link.received++
+		}
 	}
 }
 

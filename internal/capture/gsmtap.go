@@ -29,6 +29,10 @@ func (o *output) card(c *card, capdu, rapdu []byte) {
 		c.named = true
 		comments = append(comments, "card "+c.name+" is "+c.v4.String())
 	}
+	if c.lost != "" {
+		comments = append(comments, c.lost+" before this packet")
+		c.lost = ""
+	}
 	sent, comment := shown(capdu, rapdu)
 	if comment != "" {
 		comments = append(comments, comment)

@@ -24,12 +24,17 @@ import (
 // within an exchange are invented, and a client's address too: card n is 192.0.2.n and 2001:db8::n. Channels in UICC
 // server mode are left out, for no APDU names the client. What the card did not fetch is not there.
 //
+// Where events were lost, the statistics of "card" count them as dropped at once, the next packet of every card has a comment,
+// and the sequence numbers of every connection leave out an octet, so that dissectors tell of a segment that was not
+// captured.
+//
 // Each packet is handed on at once. A Writer is for one goroutine.
 type Writer struct {
 	ng    *pcapgo.NgWriter
 	net6  int // the interface of IPv6 packets; 0 = none yet
 	cards map[string]*card
 	port  uint16 // of the newest connection's client
+	lost  uint64 // events so far
 }
 
 // The interfaces, in the order in which they are written.
@@ -64,6 +69,9 @@ func interfaceOf(name string, link layers.LinkType, description string) pcapgo.N
 // of "card". An event whose hex cannot be read, or that fits no packet, is an error, and those after it can be written
 // all the same; so is what the underlying writer reports.
 func (w *Writer) Event(e trace.Event) error {
+	if e.Lost > 0 {
+		return w.hole(e)
+	}
 	if e.APDU == "" {
 		return nil
 	}
@@ -90,6 +98,23 @@ func (w *Writer) Event(e trace.Event) error {
 	return nil
 }
 
+// hole writes that events were lost.
+func (w *Writer) hole(e trace.Event) error {
+	w.lost += uint64(e.Lost)
+	for _, c := range w.cards {
+		c.hole(e.What)
+	}
+	stats := pcapgo.NgInterfaceStatistics{LastUpdate: e.Time, PacketsReceived: pcapgo.NgNoValue64, PacketsDropped: w.lost}
+	err := w.ng.WriteInterfaceStats(cardInterface, stats)
+	if err == nil {
+		err = w.ng.Flush()
+	}
+	if err != nil {
+		return fmt.Errorf("capture: %w", err)
+	}
+	return nil
+}
+
 // card is the one with the name.
 func (w *Writer) card(name string) *card {
 	c := w.cards[name]
@@ -97,6 +122,9 @@ func (w *Writer) card(name string) *card {
 		n := byte(len(w.cards)%254 + 1)
 		c = &card{name: name, v4: netip.AddrFrom4([4]byte{192, 0, 2, n}),
 			v6: netip.AddrFrom16([16]byte{0: 0x20, 1: 0x01, 2: 0x0d, 3: 0xb8, 15: n})}
+		if w.lost > 0 {
+			c.lost = fmt.Sprintf("%d events lost", w.lost)
+		}
 		w.cards[name] = c
 	}
 	return c

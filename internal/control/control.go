@@ -4,7 +4,8 @@
 //	GET  /v1/cards                []Card
 //	GET  /v1/channels             []Channel
 //	GET  /v1/readers              []Reader, at a daemon that has readers
-//	GET  /v1/events               the trace events from now on, one JSON object a line, until the client closes
+//	GET  /v1/events               the trace events from now on, one JSON object a line, until the client closes; 32 clients
+//	                              at most. An event with "lost" stands for as many that the client was too slow for
 //	GET  /v1/cards/<name>/menu    Menu
 //	POST /v1/cards/<name>/menu    Selection -> Reply
 //	POST /v1/cards/<name>/sms-pp  SMS -> Reply
@@ -68,9 +69,6 @@ type Source interface {
 	Channels() []Channel
 }
 
-// eventQueue is how many events a slow client may lag behind before it loses some.
-const eventQueue = 1 << 16
-
 // Serve answers on the socket until ctx ends. Only the user of the process, and where gid is not 0 the members of that
 // group, may connect.
 func Serve(ctx context.Context, path string, gid int, src Source, stream *trace.Stream) error {
@@ -78,49 +76,80 @@ func Serve(ctx context.Context, path string, gid int, src Source, stream *trace.
 	if err != nil {
 		return err
 	}
+	events := &broadcast{stream: stream}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /v1/cards", func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, src.Cards()) })
 	mux.HandleFunc("GET /v1/channels", func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, src.Channels()) })
-	mux.HandleFunc("GET /v1/events", func(w http.ResponseWriter, r *http.Request) { writeEvents(w, r, stream) })
+	mux.HandleFunc("GET /v1/events", func(w http.ResponseWriter, r *http.Request) { writeEvents(ctx, w, r, events) })
 	if r, ok := src.(ReaderSource); ok {
 		serveReaders(mux, r)
 	}
 	if op, ok := src.(Operator); ok {
 		serveOperator(mux, op)
 	}
-	srv := &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second, BaseContext: func(net.Listener) context.Context { return ctx }}
-	stop := context.AfterFunc(ctx, func() { srv.Close() })
-	defer stop()
-	if err := srv.Serve(l); ctx.Err() == nil {
+	srv := &http.Server{
+		Handler: mux, ReadHeaderTimeout: clientTime, IdleTimeout: 10 * clientTime,
+		BaseContext: func(net.Listener) context.Context { return ctx },
+	}
+	stopped := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		defer close(stopped)
+		end, cancel := context.WithTimeout(context.WithoutCancel(ctx), endTime)
+		defer cancel()
+		if srv.Shutdown(end) != nil {
+			srv.Close() // a client that does not read sees that its answer was cut
+		}
+	})
+	err = srv.Serve(l)
+	if stop() { // ctx has not ended
+		srv.Close()
 		return fmt.Errorf("control socket: %w", err)
 	}
+	<-stopped
 	return nil
 }
+
+// endTime is how long the end waits for clients to take what is left for them.
+const endTime = time.Second
+
+// clientTime is how long a client may take over its request.
+var clientTime = 10 * time.Second
 
 func writeJSON(w http.ResponseWriter, v any) {
 	w.Header().Set("Content-Type", "application/json")
 	json.NewEncoder(w).Encode(v) // an error is the client's going away
 }
 
-func writeEvents(w http.ResponseWriter, r *http.Request, stream *trace.Stream) {
-	sub := stream.Subscribe(eventQueue)
-	defer sub.Close()
+// writeEvents gives the client events until it goes away or ctx ends, and those before that end.
+func writeEvents(ctx context.Context, w http.ResponseWriter, r *http.Request, events *broadcast) {
+	reader, err := events.join()
+	if err != nil {
+		writeResult(w, nil, err)
+		return
+	}
+	defer events.leave(reader)
 	w.Header().Set("Content-Type", "application/x-ndjson")
 	w.WriteHeader(http.StatusOK)
-	flush := func() { http.NewResponseController(w).Flush() }
-	flush() // the client knows now that it misses nothing
-	enc := json.NewEncoder(w)
-	for {
-		select {
-		case e := <-sub.C:
-			if enc.Encode(e) != nil {
+	out := http.NewResponseController(w)
+	_ = out.Flush() // the client knows now that it misses nothing
+	for ended := false; ; {
+		lines := events.take(reader)
+		if len(lines) > 0 {
+			if _, err := w.Write(lines); err != nil {
 				return
 			}
-			if len(sub.C) == 0 {
-				flush()
-			}
-		case <-r.Context().Done():
+			continue
+		}
+		if ended || out.Flush() != nil {
 			return
+		}
+		select {
+		case <-reader.wake:
+		case <-r.Context().Done(): // ctx, or the client has gone
+			if ended = ctx.Err() != nil; !ended {
+				return
+			}
+			events.finish()
 		}
 	}
 }
@@ -149,8 +178,8 @@ func (c *Client) get(ctx context.Context, what string) (*http.Response, error) {
 		return nil, fmt.Errorf("is the daemon running? %w", errors.Unwrap(err))
 	}
 	if resp.StatusCode != http.StatusOK {
-		resp.Body.Close()
-		return nil, fmt.Errorf("the daemon answered %s", resp.Status)
+		defer resp.Body.Close()
+		return nil, decode(resp, nil)
 	}
 	return resp, nil
 }

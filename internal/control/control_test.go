@@ -59,12 +59,18 @@ func serve(t *testing.T, src Source, stream *trace.Stream) string {
 			t.Errorf("the socket is left: %v", err)
 		}
 	})
-	// An answer, not only a connection: the socket takes those before it has its mode.
+	waitFor(t, path)
+	return path
+}
+
+// waitFor waits until the socket is served: an answer, not only a connection, for it takes those before it has its mode.
+func waitFor(t *testing.T, path string) {
+	t.Helper()
 	c := NewClient(path)
 	defer c.Close()
 	for deadline := time.Now().Add(patience); ; time.Sleep(time.Millisecond) {
 		if _, err := c.Cards(within(t)); err == nil {
-			return path
+			return
 		} else if time.Now().After(deadline) {
 			t.Fatal(err)
 		}

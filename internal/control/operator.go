@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"time"
 )
 
 // Operator is a daemon that has cards to act on; Serve offers what a Source can do beyond telling. Its methods may be called from any
@@ -99,12 +100,15 @@ func serveOperator(mux *http.ServeMux, op Operator) {
 func post[T any](mux *http.ServeMux, what string, f func(context.Context, string, T) (Reply, error)) {
 	mux.HandleFunc("POST /v1/cards/{card}/"+what, func(w http.ResponseWriter, r *http.Request) {
 		var v T
+		body := http.NewResponseController(w)
+		_ = body.SetReadDeadline(time.Now().Add(clientTime))
 		dec := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxRequest))
 		dec.DisallowUnknownFields()
 		if err := dec.Decode(&v); err != nil {
 			writeResult(w, nil, fmt.Errorf("%w: %v", ErrBad, err))
 			return
 		}
+		_ = body.SetReadDeadline(time.Time{}) // a client that goes away is noticed by reading on
 		reply, err := f(r.Context(), r.PathValue("card"), v)
 		writeResult(w, reply, err)
 	})
@@ -117,7 +121,7 @@ func writeResult(w http.ResponseWriter, v any, err error) {
 	}
 	status := http.StatusBadGateway
 	for cause, code := range map[error]int{
-		ErrNoCard: http.StatusNotFound, ErrNoReaders: http.StatusNotFound, ErrNotServing: http.StatusConflict, ErrForbidden: http.StatusForbidden, ErrBad: http.StatusBadRequest,
+		ErrNoCard: http.StatusNotFound, ErrNoReaders: http.StatusNotFound, ErrNotServing: http.StatusConflict, errReaders: http.StatusServiceUnavailable, ErrForbidden: http.StatusForbidden, ErrBad: http.StatusBadRequest,
 	} {
 		if errors.Is(err, cause) {
 			status = code

@@ -41,30 +41,40 @@ func Fail(name string, err error) {
 type Task struct {
 	Name string
 	Run  func(ctx context.Context) error
+	Last bool // the ctx of Run ends when the other tasks have ended: who looks on sees how they do
 }
 
 // RunTasks runs all tasks until ctx ends, which is no error, or until one of them does. It returns when all have ended.
 func RunTasks(ctx context.Context, tasks ...Task) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	var wg sync.WaitGroup
+	last, endLast := context.WithCancel(context.WithoutCancel(ctx))
+	defer endLast()
+	var others, lasts sync.WaitGroup
 	var mu sync.Mutex
 	var errs []error
-	for _, t := range tasks {
-		wg.Go(func() {
-			err := t.Run(ctx)
-			if ctx.Err() != nil && (err == nil || errors.Is(err, context.Canceled)) {
-				return
-			}
-			if err == nil {
-				err = errors.New("ended by itself")
-			}
-			mu.Lock()
-			errs = append(errs, fmt.Errorf("%s: %w", t.Name, err))
-			mu.Unlock()
-			cancel(err)
-		})
+	run := func(ctx context.Context, t Task) {
+		err := t.Run(ctx)
+		if ctx.Err() != nil && (err == nil || errors.Is(err, context.Canceled)) {
+			return
+		}
+		if err == nil {
+			err = errors.New("ended by itself")
+		}
+		mu.Lock()
+		errs = append(errs, fmt.Errorf("%s: %w", t.Name, err))
+		mu.Unlock()
+		cancel(err)
 	}
-	wg.Wait()
+	for _, t := range tasks {
+		if t.Last {
+			lasts.Go(func() { run(last, t) })
+		} else {
+			others.Go(func() { run(ctx, t) })
+		}
+	}
+	others.Wait()
+	endLast()
+	lasts.Wait()
 	return errors.Join(errs...)
 }
