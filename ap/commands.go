@@ -45,7 +45,7 @@ func (l *line) webOpen(ctx context.Context, cmd at.Command) ([]string, error) {
 		c.log.Warn("channel not opened", "cause", err)
 		return nil, err
 	}
-	if err := l.dial(ctx, c, w.NAN); err != nil {
+	if err := l.dial(ctx, c, w.NAN, w.Local); err != nil {
 		c.abort(err)
 		l.free(c)
 		l.running.Done()
@@ -63,7 +63,7 @@ func (l *line) webOpen(ctx context.Context, cmd at.Command) ([]string, error) {
 }
 
 // dial makes the connection of c. It ends early when the CP closes the DLC.
-func (l *line) dial(ctx context.Context, c *conn, nan string) error {
+func (l *line) dial(ctx context.Context, c *conn, nan string, local netip.Addr) error {
 	p, ok := l.ap.cfg.Profiles.Lookup(nan)
 	if !ok {
 		return fmt.Errorf("%w: no profile for network access name %q", at.ErrNoService, nan)
@@ -78,7 +78,7 @@ func (l *line) dial(ctx context.Context, c *conn, nan string) error {
 		}
 	}()
 	l.emit(trace.Event{Channel: c.channel, Step: "S703", From: trace.AP, To: trace.Server, What: c.transport() + " connect " + c.dst.String()})
-	server, err := l.ap.connect(ctx, l.name, c.network, c.dst, p)
+	server, err := l.ap.connect(ctx, l.name, c.network, local, c.dst, p)
 	if err != nil && context.Cause(ctx) == errGivenUp {
 		err = errGivenUp
 	}

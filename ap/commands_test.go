@@ -71,9 +71,9 @@ func TestConnectUnreachable(t *testing.T) {
 		t.Fatal(err)
 	}
 	a := newAP(t, func(cfg *Config) {
-		cfg.Dial = func(ctx context.Context, network, iface string, dst netip.AddrPort) (conn net.Conn, err error) {
+		cfg.Dial = func(ctx context.Context, network, iface string, local netip.Addr, dst netip.AddrPort) (conn net.Conn, err error) {
 			err = host.Do(func() error {
-				conn, err = dialKernel(ctx, network, iface, dst)
+				conn, err = dialKernel(ctx, network, iface, local, dst)
 				return err
 			})
 			return conn, err
@@ -85,7 +85,7 @@ func TestConnectUnreachable(t *testing.T) {
 }
 
 // hang is a DialFunc that gets no answer.
-func hang(ctx context.Context, _, _ string, _ netip.AddrPort) (net.Conn, error) {
+func hang(ctx context.Context, _, _ string, _ netip.Addr, _ netip.AddrPort) (net.Conn, error) {
 	<-ctx.Done()
 	return nil, ctx.Err()
 }
@@ -100,9 +100,9 @@ func TestConnectTimesOut(t *testing.T) {
 func TestConnectGivenUp(t *testing.T) {
 	dialling := make(chan struct{}, 1)
 	a := newAP(t, func(cfg *Config) {
-		cfg.Dial = func(ctx context.Context, network, iface string, dst netip.AddrPort) (net.Conn, error) {
+		cfg.Dial = func(ctx context.Context, network, iface string, local netip.Addr, dst netip.AddrPort) (net.Conn, error) {
 			dialling <- struct{}{}
-			return hang(ctx, network, iface, dst)
+			return hang(ctx, network, iface, local, dst)
 		}
 	})
 	c := serve(t, a.AP, "line1")
@@ -122,10 +122,10 @@ func TestLineDownWhileConnecting(t *testing.T) {
 	dialling := make(chan struct{}, 1)
 	ended := make(chan struct{}, 1)
 	a := newAP(t, func(cfg *Config) {
-		cfg.Dial = func(ctx context.Context, network, iface string, dst netip.AddrPort) (net.Conn, error) {
+		cfg.Dial = func(ctx context.Context, network, iface string, local netip.Addr, dst netip.AddrPort) (net.Conn, error) {
 			dialling <- struct{}{}
 			defer func() { ended <- struct{}{} }()
-			return hang(ctx, network, iface, dst)
+			return hang(ctx, network, iface, local, dst)
 		}
 	})
 	c := serve(t, a.AP, "line1")

@@ -15,17 +15,25 @@ import (
 	"bipd/ptylink/at"
 )
 
-// DialFunc makes a connection; network is "tcp" or "udp", iface the interface to bind to, if any.
-type DialFunc func(ctx context.Context, network, iface string, dst netip.AddrPort) (net.Conn, error)
+// DialFunc makes a connection; network is "tcp" or "udp", iface the interface to bind to, if any, and local the address to
+// connect from, the zero Addr for any.
+type DialFunc func(ctx context.Context, network, iface string, local netip.Addr, dst netip.AddrPort) (net.Conn, error)
 
 // dialKernel dials through the host's stack, in the network namespace of the process.
-func dialKernel(ctx context.Context, network, iface string, dst netip.AddrPort) (net.Conn, error) {
+func dialKernel(ctx context.Context, network, iface string, local netip.Addr, dst netip.AddrPort) (net.Conn, error) {
 	d := net.Dialer{Control: func(_, _ string, c syscall.RawConn) error {
 		if err := resetWhenKilled(c, network); err != nil || iface == "" {
 			return err
 		}
 		return bindToDevice(c, iface)
 	}}
+	switch from := netip.AddrPortFrom(local, 0); {
+	case !local.IsValid():
+	case network == "udp":
+		d.LocalAddr = net.UDPAddrFromAddrPort(from)
+	default:
+		d.LocalAddr = net.TCPAddrFromAddrPort(from)
+	}
 	return d.DialContext(ctx, network, dst.String())
 }
 
@@ -53,10 +61,13 @@ func bindToDevice(c syscall.RawConn, iface string) error {
 }
 
 // connect makes a connection for a card, if the egress policy lets it and there is a network. The policy comes first: its
-// answer does not depend on the network.
-func (a *AP) connect(ctx context.Context, card, network string, dst netip.AddrPort, p Profile) (net.Conn, error) {
+// answer does not depend on the network. The zero Addr stands for any local address.
+func (a *AP) connect(ctx context.Context, card, network string, local netip.Addr, dst netip.AddrPort, p Profile) (net.Conn, error) {
 	dst = netip.AddrPortFrom(dst.Addr().Unmap(), dst.Port())
-	r := egress.Request{Card: card, Network: network, Destination: dst, Interface: p.Interface, DNS: p.DNS}
+	if local = local.Unmap(); local.IsUnspecified() {
+		local = netip.Addr{}
+	}
+	r := egress.Request{Card: card, Network: network, Destination: dst, Local: local, Interface: p.Interface, DNS: p.DNS}
 	if err := a.cfg.Policy.Check(r); err != nil {
 		return nil, err
 	}
@@ -67,7 +78,7 @@ func (a *AP) connect(ctx context.Context, card, network string, dst netip.AddrPo
 	if !status.Up {
 		return nil, fmt.Errorf("%w: %s", at.ErrNoService, status.Reason)
 	}
-	return a.cfg.Dial(ctx, network, p.Interface, dst)
+	return a.cfg.Dial(ctx, network, p.Interface, local, dst)
 }
 
 // cmeOf is the answer to the CP for a connection that could not be made, or that broke.
@@ -79,6 +90,8 @@ func cmeOf(err error) at.CMEError {
 		return cme
 	case errors.As(err, new(*egress.Denied)):
 		return at.ErrPolicy
+	case errors.As(err, new(*egress.LocalError)):
+		return at.ErrLocalAddress
 	case errors.Is(err, unix.ECONNREFUSED), errors.Is(err, unix.ECONNRESET), errors.Is(err, unix.EPIPE):
 		return at.ErrRefused
 	case errors.Is(err, unix.ENETDOWN), errors.Is(err, unix.ENODEV):

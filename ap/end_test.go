@@ -322,10 +322,10 @@ func TestConnectedTooLate(t *testing.T) {
 	addr, got := recorder(t, now())
 	dialling, connect := make(chan struct{}), make(chan struct{})
 	a := newAP(t, func(cfg *Config) {
-		cfg.Dial = func(_ context.Context, network, iface string, dst netip.AddrPort) (net.Conn, error) {
+		cfg.Dial = func(_ context.Context, network, iface string, local netip.Addr, dst netip.AddrPort) (net.Conn, error) {
 			close(dialling)
 			<-connect
-			return dialKernel(context.Background(), network, iface, dst)
+			return dialKernel(context.Background(), network, iface, local, dst)
 		}
 	})
 	c := serve(t, a.AP, "line1")

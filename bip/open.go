@@ -103,6 +103,9 @@ func (g *Gateway) request(cmd cat.Command, o *cat.OpenChannel, id, granted int) 
 	default:
 		return r, &Error{CauseTransport, fmt.Errorf("%v", o.Transport.Protocol)}
 	}
+	if o.Transport.Port == 0 && !r.Listen {
+		return r, &Error{CauseUnreachable, fmt.Errorf("port 0 is nobody's")} // TCP would be refused, UDP be lost
+	}
 	var destination netip.Addr
 	switch {
 	case r.OnTerminal:

@@ -333,7 +333,7 @@ func TestLocalAddress(t *testing.T) {
 
 func TestRules(t *testing.T) {
 	p := mustNew(t,
-		Rule{Action: "deny", Ports: []string{"25", "135-139"}},
+		Rule{Action: "deny", Ports: []string{"25-25", "135-139"}},
 		Rule{Action: "allow", Prefix: []string{"10.1.2.3"}, Ports: []string{"443"}, Transport: []string{"tcp"}},
 		Rule{Action: "deny", Prefix: []string{"192.0.2.0/24", "10.0.0.0/8"}},
 		Rule{Action: "allow", Cards: []string{"bench*"}, Prefix: []string{"127.0.0.0/8", "::1"}},

@@ -85,11 +85,15 @@ func TestWebOpenCommand(t *testing.T) {
 	base := WebOpen{Channel: 2, Network: "udp", Remote: netip.MustParseAddrPort("192.0.2.1:53"), Buffer: 1500}
 	with := func(f func(*WebOpen)) WebOpen { w := base; f(&w); return w }
 	for want, w := range map[string]WebOpen{
-		`AT%WEBOPCH=2,"UDP","192.0.2.1",53,1500`:               base,
-		`AT%WEBOPCH=2,"UDP","192.0.2.1",53,1500,"n"`:           with(func(w *WebOpen) { w.NAN = "n" }),
-		`AT%WEBOPCH=2,"UDP","192.0.2.1",53,1500,"","u",""`:     with(func(w *WebOpen) { w.User = "u" }),
-		`AT%WEBOPCH=2,"UDP","192.0.2.1",53,1500,"n","","p\22"`: with(func(w *WebOpen) { w.NAN, w.Password = "n", `p"` }),
-		`AT%WEBOPCH=2,"TCP","::ffff:192.0.2.1",1,1`:            {Channel: 2, Network: "tcp", Remote: netip.MustParseAddrPort("[::ffff:192.0.2.1]:1"), Buffer: 1},
+		`AT%WEBOPCH=2,"UDP","192.0.2.1",53,1500`:                      base,
+		`AT%WEBOPCH=2,"UDP","192.0.2.1",53,1500,"n"`:                  with(func(w *WebOpen) { w.NAN = "n" }),
+		`AT%WEBOPCH=2,"UDP","192.0.2.1",53,1500,"","u",""`:            with(func(w *WebOpen) { w.User = "u" }),
+		`AT%WEBOPCH=2,"UDP","192.0.2.1",53,1500,"n","","p\22"`:        with(func(w *WebOpen) { w.NAN, w.Password = "n", `p"` }),
+		`AT%WEBOPCH=2,"UDP","192.0.2.1",53,1500,"","","","192.0.2.9"`: with(func(w *WebOpen) { w.Local = netip.MustParseAddr("192.0.2.9") }),
+		`AT%WEBOPCH=2,"UDP","192.0.2.1",53,1500,"n","u","p","2001:db8::9"`: with(func(w *WebOpen) {
+			w.NAN, w.User, w.Password, w.Local = "n", "u", "p", netip.MustParseAddr("2001:db8::9")
+		}),
+		`AT%WEBOPCH=2,"TCP","::ffff:192.0.2.1",1,1`: {Channel: 2, Network: "tcp", Remote: netip.MustParseAddrPort("[::ffff:192.0.2.1]:1"), Buffer: 1},
 	} {
 		c, err := w.Command()
 		if err != nil {
@@ -107,7 +111,9 @@ func TestWebOpenCommand(t *testing.T) {
 		`AT%WEBOPCH=1,"SCTP","::1",1,1`, `AT%WEBOPCH=1,"tcp","::1",1,1`, `AT%WEBOPCH=1,TCP,"::1",1,1`, `AT%WEBOPCH=1,"TCP","host",1,1`,
 		`AT%WEBOPCH=1,"TCP","fe80::1%eth0",1,1`, `AT%WEBOPCH=1,"TCP","::1",0,1`, `AT%WEBOPCH=1,"TCP","::1",65536,1`,
 		`AT%WEBOPCH=1,"TCP","::1",1,0`, `AT%WEBOPCH=1,"TCP","::1",1,65536`, `AT%WEBOPCH=1,"TCP","::1",1`, `AT%WEBOPCH=1,"TCP","::1",1,1,2`,
-		`AT%WEBOPCH=1,"TCP","::1",1,1,"n","u"`, `AT%WEBOPCH=1,"TCP","::1",1,1,"n","u","p",`, `AT%WEBOPCH=1,"TCP","::1",1,1,"\0A"`, `AT%GETNET=1,3`,
+		`AT%WEBOPCH=1,"TCP","::1",1,1,"n","u"`, `AT%WEBOPCH=1,"TCP","::1",1,1,"n","u","p",`, `AT%WEBOPCH=1,"TCP","::1",1,1,"n","u","p",""`, `AT%WEBOPCH=1,"TCP","::1",1,1,"n","u","p","host"`,
+		`AT%WEBOPCH=1,"TCP","::1",1,1,"n","u","p","fe80::1%eth0"`, `AT%WEBOPCH=1,"TCP","::1",1,1,"n","u","p","::1","x"`,
+		`AT%WEBOPCH=1,"TCP","::1",1,1,"\0A"`, `AT%GETNET=1,3`,
 		`AT%WEBOPCH=1,"TCP","::1",1,1,"n","u","` + strings.Repeat("p", MaxPassword+1) + `"`,
 	} {
 		cmds, err := at.ParseLine(line)

@@ -14,7 +14,7 @@ const (
 // usages are what the test forms answer, for a person on the line.
 var usages = map[string]string{
 	nameGetNet:    `(1-7),(0-255)[,"<network access name>"]`,
-	nameWebOpen:   `(1-7),("TCP","UDP"),"<address>",(1-65535),(1-65535)[,"<network access name>"[,"<user>","<password>"]]`,
+	nameWebOpen:   `(1-7),("TCP","UDP"),"<address>",(1-65535),(1-65535)[,"<network access name>"[,"<user>","<password>"[,"<local address>"]]]`,
 	nameWebClose:  `(1-7)[,(0,1)]`,
 	nameWebListen: `(1-7),(1-65535),(1-65535)`,
 	nameWebStat:   `(0,1)`,

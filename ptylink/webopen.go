@@ -10,7 +10,7 @@ import (
 
 // WebOpen is a connection that the CP wants of the AP:
 //
-//	AT%WEBOPCH=<ch>,"TCP"|"UDP","<address>",<port>,<buffer>[,"<NAN>"[,"<user>","<password>"]]
+//	AT%WEBOPCH=<ch>,"TCP"|"UDP","<address>",<port>,<buffer>[,"<NAN>"[,"<user>","<password>"[,"<local address>"]]]
 type WebOpen struct {
 	Channel  int    // 1..7
 	Network  string // "tcp" or "udp"
@@ -19,6 +19,7 @@ type WebOpen struct {
 	NAN      string // network access name, "": the AP's default
 	User     string
 	Password Secret
+	Local    netip.Addr // to connect from; the zero Addr or an unspecified one: any
 }
 
 // networks are the transports by their word on the line.
@@ -63,11 +64,15 @@ func (w WebOpen) Command() (at.Command, error) {
 	c.Args = []at.Arg{at.Num(uint64(w.Channel)), at.Str(word), at.Str(w.Remote.Addr().String()), at.Num(uint64(w.Remote.Port())),
 		at.Num(uint64(w.Buffer))}
 	login := w.User != "" || w.Password != ""
-	if w.NAN != "" || login {
+	local := w.Local.IsValid() && !w.Local.IsUnspecified()
+	if w.NAN != "" || login || local {
 		c.Args = append(c.Args, at.Str(w.NAN))
 	}
-	if login {
+	if login || local {
 		c.Args = append(c.Args, at.Str(w.User), at.Str(w.Password.Reveal()))
+	}
+	if local {
+		c.Args = append(c.Args, at.Str(w.Local.String()))
 	}
 	_, err := ParseWebOpen(c)
 	return c, err
@@ -91,6 +96,10 @@ func ParseWebOpen(c at.Command) (WebOpen, error) {
 		}
 		w.Password = Secret(v.TextOr("password", MaxPassword))
 	}
+	local := "::" // any
+	if v.More() {
+		local = v.Text("local address", maxAddress)
+	}
 	if err := v.End(); err != nil {
 		return WebOpen{}, err
 	}
@@ -102,6 +111,12 @@ func ParseWebOpen(c at.Command) (WebOpen, error) {
 		return WebOpen{}, err
 	}
 	w.Remote = netip.AddrPortFrom(addr, port)
+	if addr, err = parseAddr(local); err != nil {
+		return WebOpen{}, err
+	}
+	if !addr.IsUnspecified() {
+		w.Local = addr
+	}
 	return w, nil
 }
 

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -41,6 +42,36 @@ func TestDNS(t *testing.T) {
 		if err != nil {
 			s.Error(err)
 		}
+	})
+}
+
+// A card may ask the DNS server that it was told of without a rule, and nothing else there.
+func TestDNSWithoutRule(t *testing.T) {
+	needNamespaces(t)
+	eachMethod(t, map[string]string{"bipd.toml rules": noRules, "apd.toml rules": noRules}, func(s *stand) {
+		s.serveDNS()
+		s.serve(wordPort, repeatWord)
+		err := s.use(func(ctx context.Context, tk *softuicc.Toolkit) error {
+			if _, err := askDNS(ctx, tk, s); err != nil {
+				return err
+			}
+			const name = "ota.example."
+			if got, err := resolver(ctx, tk, s).LookupNetIP(ctx, "ip4", name); err != nil || len(got) != 1 || got[0] != addressOf(name) {
+				return fmt.Errorf("%s is %v, %w", name, got, err)
+			}
+			for network, address := range map[string]string{"udp": s.server(54), "tcp": s.server(wordPort)} {
+				_, err := tk.Dialer(s.dial(cat.OpenImmediate))(ctx, network, address)
+				var r *softuicc.ResultError
+				if !errors.As(err, &r) || !slices.Equal(r.Result.Info, []byte{cat.BIPSecurityError}) {
+					return fmt.Errorf("%s %s: %v, want 3A 05", network, address, err)
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			s.Error(err)
+		}
+		s.logged(s.term.cp, s.server(wordPort), "default: documentation of "+s.dir+"/bipd.toml")
 	})
 }
 

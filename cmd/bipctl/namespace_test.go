@@ -3,8 +3,11 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net"
+	"net/netip"
+	"slices"
 	"testing"
 
 	"github.com/vishvananda/netlink"
@@ -109,4 +112,50 @@ func TestApdInItsNamespace(t *testing.T) {
 		refusal{"6.6.6.6:7001", cat.BIPSecurityError, []string{"6.6.6.6:7001", "default: own address" + file}, false},
 	)
 	s.logged(s.term.cp, "6.6.6.6:7001", "by the rules of the AP")
+}
+
+// A card connects from the address of its choice where it is one of the interface that leads to the server.
+func TestLocalAddressOfChoice(t *testing.T) {
+	needNamespaces(t)
+	eachMethod(t, nil, func(s *stand) {
+		const other, elsewhere = "203.0.113.3", "203.0.113.4"
+		s.addAddress(s.inside(), "to-internet", other+"/24")
+		s.addAddress(s.inside(), "lo", elsewhere+"/32")
+		from := make(chan string, 1)
+		s.serve(wordPort, func(c *net.TCPConn) {
+			host, _, _ := net.SplitHostPort(c.RemoteAddr().String())
+			from <- host
+		})
+		err := s.use(func(ctx context.Context, tk *softuicc.Toolkit) error {
+			dial := func(local string) (net.Conn, error) {
+				p, addr := s.dial(cat.OpenImmediate), netip.MustParseAddr(local)
+				p.Local = &addr
+				return tk.Dialer(p)(ctx, "tcp", s.server(wordPort))
+			}
+			for _, local := range []string{other, "203.0.113.2"} {
+				c, err := dial(local)
+				if err != nil {
+					return fmt.Errorf("from %s: %w", local, err)
+				}
+				if got := <-from; got != local {
+					return fmt.Errorf("connected from %s, want %s", got, local)
+				}
+				if err := c.Close(); err != nil {
+					return err
+				}
+			}
+			for _, local := range []string{elsewhere, "127.0.0.1", "203.0.113.80", "203.0.113.77"} {
+				_, err := dial(local)
+				var r *softuicc.ResultError
+				if !errors.As(err, &r) || !slices.Equal(r.Result.Info, []byte{cat.BIPNoSpecificCause}) {
+					return fmt.Errorf("from %s: %v, want 3A 00", local, err)
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			s.Error(err)
+		}
+		s.logged(s.term.cp, "local address is not one of the route")
+	})
 }

@@ -49,9 +49,13 @@ func newStand(t *testing.T, m trace.Method, more map[string]string) *stand {
 	s := &stand{T: t, ctx: ctx, net: n, dir: shortDir(t)}
 	configs := demoConfigs(s.dir)
 	for name, text := range more {
-		if of, ok := strings.CutSuffix(name, " rules"); ok { // before the others
+		of, rules := strings.CutSuffix(name, " rules")
+		switch {
+		case text == noRules:
+			configs[of] = strings.Replace(configs[of], demoRules, "", 1)
+		case rules: // before the others
 			configs[of] = strings.Replace(configs[of], demoRules, text+demoRules, 1)
-		} else {
+		default:
 			configs[name] += text
 		}
 	}
@@ -68,6 +72,9 @@ func newStand(t *testing.T, m trace.Method, more map[string]string) *stand {
 	})
 	return s
 }
+
+// noRules as rules takes those of the demonstration away.
+const noRules = "none"
 
 // eachMethod runs the test on a stand of each method.
 func eachMethod(t *testing.T, more map[string]string, test func(s *stand)) {

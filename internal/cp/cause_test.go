@@ -52,7 +52,7 @@ func TestRefusals(t *testing.T) {
 		{"refused, method 1", params(packetBearer, 0, closed), nil, nil, []byte{0x3A, 0x00}, "connection refused", ""},
 		{"refused, method 2", params(wlanBearer, 0, closed), nil, nil, []byte{0x3A, 0x00}, "connection refused", "connection refused"},
 		{"unreachable, method 2", params(wlanBearer, 0, anywhere), nil, func(c *ap.Config) {
-			c.Dial = func(context.Context, string, string, netip.AddrPort) (net.Conn, error) {
+			c.Dial = func(context.Context, string, string, netip.Addr, netip.AddrPort) (net.Conn, error) {
 				return nil, os.NewSyscallError("connect", unix.EHOSTUNREACH)
 			}
 		}, []byte{0x3A, 0x00}, "cause=unreachable", "no route to host"},
@@ -71,7 +71,7 @@ func TestRefusals(t *testing.T) {
 			good := echoServer(t)
 			var asked atomic.Int32 // the AP, for what does not answer
 			counting := func(c *ap.Config) {
-				c.Dial = func(ctx context.Context, network, _ string, dst netip.AddrPort) (net.Conn, error) {
+				c.Dial = func(ctx context.Context, network, _ string, _ netip.Addr, dst netip.AddrPort) (net.Conn, error) {
 					if dst == hole {
 						asked.Add(1)
 					}

@@ -97,7 +97,7 @@ func (b *lineBearer) dial(ctx context.Context, r bip.Request) (net.Conn, error) 
 	if err != nil {
 		return nil, noNetwork(err) // the AP stands in the way, not the far end
 	}
-	open := ptylink.WebOpen{Channel: r.Channel, Network: r.Network, Remote: r.Remote, Buffer: r.Buffer, NAN: r.NetworkAccessName}
+	open := ptylink.WebOpen{Channel: r.Channel, Network: r.Network, Remote: r.Remote, Buffer: r.Buffer, NAN: r.NetworkAccessName, Local: r.Local}
 	if r.Login != nil {
 		open.User = r.Login.Decode()
 	}
@@ -105,7 +105,11 @@ func (b *lineBearer) dial(ctx context.Context, r bip.Request) (net.Conn, error) 
 		open.Password = ptylink.Secret(r.Password.Decode())
 	}
 	b.emit(r, "S702", trace.CP, trace.AP, "AT%WEBOPCH "+r.Network+" "+r.Remote.String(), nil)
-	if _, err := b.link.WebOpenChannel(ctx, open); err != nil {
+	local, err := b.link.WebOpenChannel(ctx, open)
+	if wanted := r.Local; err == nil && wanted.IsValid() && !wanted.IsUnspecified() && local.Addr().Unmap() != wanted.Unmap() {
+		err = &bip.Error{Cause: bip.CauseLocal, Err: fmt.Errorf("the AP connects from %s, not from %s", local.Addr(), wanted)}
+	}
+	if err != nil {
 		dlc.Close()
 		b.emit(r, "S705", trace.AP, trace.CP, "not connected", err)
 		return nil, withCause(err)
@@ -210,6 +214,7 @@ var causes = map[at.CMEError]bip.Cause{
 	at.ErrRefused: bip.CauseRefused, at.ErrUnreachable: bip.CauseUnreachable, at.ErrConnectTimeout: bip.CauseTimeout,
 	at.ErrNetworkTimeout: bip.CauseTimeout, at.ErrName: bip.CauseName, at.ErrPolicy: bip.CauseDenied,
 	at.ErrNoService: bip.CauseNoNetwork, at.ErrNotAllowedNetwork: bip.CauseNoNetwork, at.ErrPortInUse: bip.CausePortInUse,
+	at.ErrLocalAddress: bip.CauseLocal,
 }
 
 // withCause gives an error of an AT command its cause: the line's, that of the AP's error number, or time out.

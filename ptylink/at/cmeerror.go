@@ -30,6 +30,7 @@ const (
 	ErrNoChannel      CMEError = 606 // no such channel
 	ErrChannelBusy    CMEError = 607
 	ErrPortInUse      CMEError = 608
+	ErrLocalAddress   CMEError = 609 // the local address is not one of the route to the destination
 )
 
 var cmeTexts = map[CMEError]string{
@@ -48,6 +49,7 @@ var cmeTexts = map[CMEError]string{
 	ErrNoChannel:         "no such channel",
 	ErrChannelBusy:       "channel busy",
 	ErrPortInUse:         "port in use",
+	ErrLocalAddress:      "local address not on the route",
 }
 
 // Error gives number and text.
