@@ -204,7 +204,9 @@ func (s *killStand) serve() {
 }
 
 func (s *killStand) configure() {
-	bipd := "[log]\nformat = \"json\"\n[control]\nsocket = \"\"\n[terminal]\npoll_interval = \"1s\"\n"
+	const loopback = "[[egress.rule]]\naction = \"allow\"\nprefix = [\"127.0.0.0/8\"]\n"
+	bipd := "[log]\nformat = \"json\"\n[control]\nsocket = \"\"\n[terminal]\npoll_interval = \"1s\"\n" +
+		"[limits]\nopen_channel = 0\nlog_lines = 0\n" + loopback
 	for i := range killCards {
 		bipd += fmt.Sprintf("[[card]]\nname = \"card%d\"\nreader = \"vpcd:unix:%s/card%d.sock\"\n[card.line]\npath = \"%s/lines/card%d\"\nmultiplexer = true\n",
 			i, s.dir, i, s.dir, i)
@@ -212,7 +214,7 @@ func (s *killStand) configure() {
 	files := map[string]string{
 		"bipd.toml": bipd,
 		"apd.toml": fmt.Sprintf("profiles = \"%s/profiles.toml\"\nlines = \"%s/lines\"\n[log]\nformat = \"json\"\n[control]\nsocket = \"\"\n"+
-			"[[egress.rule]]\naction = \"allow\"\nprefix = [\"127.0.0.0/8\"]\n", s.dir, s.dir),
+			loopback, s.dir, s.dir),
 		"profiles.toml": "[[profile]]\nname = \"lo\"\ndefault = true\ninterface = \"lo\"\n",
 	}
 	for name, text := range files {
