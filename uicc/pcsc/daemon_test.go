@@ -28,6 +28,7 @@ type fakeDaemon struct {
 	waiting map[net.Conn]bool
 	conns   map[net.Conn]bool
 	log     []command
+	left    []uint32 // the dispositions with which clients left the card
 	card    func(apdu []byte) ([]byte, Code)
 	// fault answers a command in place of the daemon where it returns true.
 	fault func(conn net.Conn, cmd command) bool
@@ -193,7 +194,7 @@ func (d *fakeDaemon) answer(conn net.Conn, cmd command, body []byte) error {
 		return reply(conn, body, func(m *reconnectMessage) { m.ActiveProtocol = d.protocol() })
 	case cmdDisconnect:
 		d.holder = nil
-		return reply(conn, body, func(*disconnectMessage) {})
+		return reply(conn, body, func(m *disconnectMessage) { d.left = append(d.left, m.Disposition) })
 	case cmdGetReadersState, cmdWaitReaderStateChange:
 		d.waiting[conn] = cmd == cmdWaitReaderStateChange
 		if !d.waiting[conn] {

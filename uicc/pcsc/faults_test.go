@@ -170,6 +170,60 @@ func TestResetDoesNotTakeTheNextCard(t *testing.T) {
 	}
 }
 
+// abandoned gives a card with a command that the card does not answer before the test ends.
+func abandoned(t *testing.T, d *fakeDaemon, timeout time.Duration) *card {
+	t.Helper()
+	d.insert(atrT0)
+	asked := make(chan struct{})
+	d.card = func([]byte) ([]byte, Code) {
+		close(asked)
+		<-t.Context().Done()
+		return nil, ErrNotTransacted
+	}
+	c := connectFor(t, newReader(t, fakeName, Config{Socket: d.socket, Timeout: timeout}), patience)
+	if _, err := c.Transmit(cancelWhen(t, asked), hx("80F2000C00")); !errors.Is(err, context.Canceled) {
+		t.Fatalf("%v", err)
+	}
+	return c
+}
+
+// A card that pcscd never lets go is waited for as long as the configuration says.
+func TestResetGivesUp(t *testing.T) {
+	testkit.NoLeaks(t)
+	c := abandoned(t, startFake(t), time.Second)
+	if err := c.Reset(testContext(t), uicc.ColdReset); err == nil || errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("%v", err)
+	}
+}
+
+// A card that was exchanged while a command was abandoned is not taken for the one that was there.
+func TestResetAfterExchange(t *testing.T) {
+	testkit.NoLeaks(t)
+	d := startFake(t)
+	c := abandoned(t, d, patience)
+	d.insert(nil)
+	d.insert(atrT0)
+	d.set(func() { d.holder = nil }) // pcscd gives it up with its card
+	if err := c.Reset(testContext(t), uicc.ColdReset); !errors.Is(err, uicc.ErrRemoved) {
+		t.Errorf("%v", err)
+	}
+}
+
+// Close leaves the card without power.
+func TestClosePowersOff(t *testing.T) {
+	testkit.NoLeaks(t)
+	d := startFake(t)
+	d.insert(atrT0)
+	if err := connect(t, newReader(t, fakeName, Config{Socket: d.socket})).Close(); err != nil {
+		t.Error(err)
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if len(d.left) != 1 || d.left[0] != unpowerCard {
+		t.Errorf("dispositions %v", d.left)
+	}
+}
+
 func TestDaemonEnds(t *testing.T) {
 	testkit.NoLeaks(t)
 	d := startFake(t)

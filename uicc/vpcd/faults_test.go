@@ -64,7 +64,14 @@ func TestMuteCard(t *testing.T) {
 	p.leave(t)
 }
 
+// A response that comes late is taken neither for the answer to reset, which it may look like, nor for another response.
 func TestLateResponseIsNotTakenForAnother(t *testing.T) {
+	for _, late := range []string{"AAAA9000", "3B009000", "3B800180"} {
+		t.Run(late, func(t *testing.T) { lateResponse(t, late) })
+	}
+}
+
+func lateResponse(t *testing.T, late string) {
 	testkit.NoLeaks(t)
 	r := listenAt(t, Config{})
 	asked, release := make(chan struct{}), make(chan struct{})
@@ -75,7 +82,7 @@ func TestLateResponseIsNotTakenForAnother(t *testing.T) {
 		if n++; n == 1 {
 			close(asked)
 			<-release
-			return "AAAA9000"
+			return late
 		}
 		return "BBBB9000"
 	}))
@@ -101,6 +108,60 @@ func TestLateResponseIsNotTakenForAnother(t *testing.T) {
 	}
 	if b, err := c.Transmit(testContext(t), hx("80F2000002")); err != nil || !bytes.Equal(b, hx("BBBB9000")) {
 		t.Errorf("%X, %v", b, err)
+	}
+}
+
+// A message that nobody asked for is not the answer to the next command.
+func TestUnaskedMessageIsDropped(t *testing.T) {
+	testkit.NoLeaks(t)
+	r := listenAt(t, Config{})
+	n := 0
+	insertPeer(t, r, func(payload []byte) []byte {
+		if len(payload) == 1 {
+			return well(atrT0, nil)(payload)
+		}
+		if n++; n == 1 {
+			return append(appendMessage(nil, hx("AAAA9000")), appendMessage(nil, hx("CCCC9000"))...)
+		}
+		return appendMessage(nil, hx("BBBB9000"))
+	})
+	l, err := r.borrow()
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := &card{reader: r, link: l, timeout: patience}
+	if err := c.Reset(testContext(t), uicc.ColdReset); err != nil {
+		t.Fatal(err)
+	}
+	for i, want := range []string{"AAAA9000", "BBBB9000"} {
+		if b, err := c.Transmit(testContext(t), hx("80F2000002")); err != nil || !bytes.Equal(b, hx(want)) {
+			t.Errorf("%X, %v, want %s", b, err, want)
+		}
+		for end := time.Now().Add(patience); i == 0 && len(l.replies) == 0; time.Sleep(time.Millisecond) {
+			if time.Now().After(end) {
+				t.Fatal("the second message does not come")
+			}
+		}
+	}
+}
+
+// A card that is closed after it has left the slot does not free the next one.
+func TestCloseAfterExchange(t *testing.T) {
+	testkit.NoLeaks(t)
+	r := listenAt(t, Config{})
+	first := insertPeer(t, r, well(atrT0, always("9000")))
+	old := connect(t, r)
+	first.leave(t)
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	await(t, r.Watch(ctx), uicc.SlotEmpty)
+	insertPeer(t, r, well(atrT0, always("9000")))
+	connect(t, r)
+	if err := old.Close(); err != nil {
+		t.Error(err)
+	}
+	if _, err := r.Connect(testContext(t)); !errors.Is(err, ErrInUse) {
+		t.Errorf("the second of two that connect: %v", err)
 	}
 }
 
@@ -190,14 +251,20 @@ func TestBadCards(t *testing.T) {
 	}
 }
 
-func TestWrongTCKIsForgiven(t *testing.T) {
-	testkit.NoLeaks(t)
-	r := listenAt(t, Config{})
-	atr := bytes.Clone(atrT1)
-	atr[len(atr)-1] ^= 0xFF
-	insertPeer(t, r, well(atr, always("9000")))
-	if c := connect(t, r); !bytes.Equal(c.ATR(), atr) {
-		t.Errorf("ATR %X", c.ATR())
+func TestFlawedATRIsForgiven(t *testing.T) {
+	wrong := bytes.Clone(atrT1)
+	wrong[len(wrong)-1] ^= 0xFF
+	for name, atr := range map[string][]byte{
+		"wrong TCK": wrong, "octets behind": append(bytes.Clone(atrT0), 0, 0), "TCK of T=0": hx("3B800080"),
+	} {
+		t.Run(name, func(t *testing.T) {
+			testkit.NoLeaks(t)
+			r := listenAt(t, Config{})
+			insertPeer(t, r, well(atr, always("9000")))
+			if c := connect(t, r); !bytes.Equal(c.ATR(), atr) {
+				t.Errorf("ATR %X", c.ATR())
+			}
+		})
 	}
 }
 
