@@ -225,17 +225,28 @@ func (c *vpcdCard) log() string {
 	return s
 }
 
-// twoStep answers by 61xx, or 6Cxx to STATUS, and then as it should.
-func twoStep(capdu []byte) []byte {
-	switch {
-	case capdu[1] == uicc.InsGetResponse:
-		return hx("01029000")
-	case capdu[1] == 0xF2 && capdu[4] != 1:
-		return hx("6C01")
-	case capdu[1] == 0xF2:
-		return hx("55910B")
+// twoStep answers by 61xx, by a warning to ENVELOPE, or 6Cxx to STATUS, and then as it should.
+func twoStep() func(capdu []byte) []byte {
+	warned := false
+	return func(capdu []byte) []byte {
+		switch {
+		case capdu[1] == 0xC2:
+			warned = true
+			return hx("6310")
+		case capdu[1] == uicc.InsGetResponse && warned && capdu[4] == 0:
+			return hx("6C02")
+		case capdu[1] == uicc.InsGetResponse && warned:
+			warned = false
+			return hx("AABB9000")
+		case capdu[1] == uicc.InsGetResponse:
+			return hx("01029000")
+		case capdu[1] == 0xF2 && capdu[4] != 1:
+			return hx("6C01")
+		case capdu[1] == 0xF2:
+			return hx("55910B")
+		}
+		return hx("6102")
 	}
-	return hx("6102")
 }
 
 // testInside is the test proper, in the namespaces.
@@ -260,7 +271,7 @@ func testInside(t *testing.T) {
 	t.Run("stuck", func(t *testing.T) { insideStuck(t, r, states) })
 	t.Run("removal", func(t *testing.T) { insideRemoval(t, r, states) })
 	t.Run("pcscd ends", func(t *testing.T) {
-		insertCard(t, twoStep)
+		insertCard(t, twoStep())
 		await(t, states, uicc.SlotPresent)
 		c := connect(t, r)
 		stop()
@@ -283,7 +294,7 @@ func insideSession(t *testing.T, r *Reader, states <-chan uicc.SlotState) {
 	if !errors.Is(err, uicc.ErrRemoved) || !strings.Contains(err.Error(), vpcdReader) {
 		t.Errorf("wrong name: %v", err)
 	}
-	card := insertCard(t, twoStep)
+	card := insertCard(t, twoStep())
 	await(t, states, uicc.SlotPresent)
 	c := connect(t, r)
 	if !bytes.Equal(c.ATR(), atrT0) {
@@ -296,6 +307,8 @@ func insideSession(t *testing.T, r *Reader, states <-chan uicc.SlotState) {
 		{"00A40004023F0000", "01029000", "00A40004023F00 00C0000002"},
 		{"80F2000000", "55910B", "80F2000000 80F2000001"},
 		{"00440000", "01029000", "0044000000 00C0000002"},
+		{"80C2000002D100", "AABB6310", "80C2000002D100 00C0000000 00C0000002"}, // its data waits behind the warning
+		{"80C2000002D10000", "AABB6310", "80C2000002D100 00C0000000 00C0000002"},
 	} {
 		rapdu, err := c.Transmit(testContext(t), hx(step.capdu))
 		if err != nil || !bytes.Equal(rapdu, hx(step.want)) {
@@ -332,7 +345,7 @@ func insideSession(t *testing.T, r *Reader, states <-chan uicc.SlotState) {
 // insideStuck: a command whose context ends; the card answers late, and a reset brings it back.
 func insideStuck(t *testing.T, r *Reader, states <-chan uicc.SlotState) {
 	asked, release := make(chan struct{}), make(chan struct{})
-	first := true
+	first, well := true, twoStep()
 	card := insertCard(t, func(capdu []byte) []byte {
 		if first {
 			first = false
@@ -342,7 +355,7 @@ func insideStuck(t *testing.T, r *Reader, states <-chan uicc.SlotState) {
 			case <-t.Context().Done():
 			}
 		}
-		return twoStep(capdu)
+		return well(capdu)
 	})
 	await(t, states, uicc.SlotPresent)
 	c := connect(t, r)
@@ -372,7 +385,7 @@ func insideRemoval(t *testing.T, r *Reader, states <-chan uicc.SlotState) {
 		t.Errorf("removed in an exchange: %v", err)
 	}
 	await(t, states, uicc.SlotEmpty)
-	card := insertCard(t, twoStep)
+	card := insertCard(t, twoStep())
 	await(t, states, uicc.SlotPresent)
 	if err := old.Reset(testContext(t), uicc.ColdReset); !errors.Is(err, uicc.ErrRemoved) {
 		t.Errorf("the old Card took the new card: %v", err)
