@@ -40,7 +40,7 @@ type stand struct {
 func start(t *testing.T, b *bus, text string) *stand {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "bipd.toml")
-	if err := os.WriteFile(file, []byte("[terminal]\npoll_interval = \"1s\"\n"+text), 0o600); err != nil {
+	if err := os.WriteFile(file, []byte("[terminal]\npoll_interval = \"1s\"\nfinish_time = \"1s\"\n"+text), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	c, err := config.LoadBipd(file)

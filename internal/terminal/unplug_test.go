@@ -70,7 +70,9 @@ func serveAP(t *testing.T, path string) {
 	done := make(chan error, 1)
 	go func() {
 		log := slog.New(slog.DiscardHandler)
-		done <- ap.New(ap.Config{Profiles: profiles, Policy: policy, Network: present{}, Log: log}).ServeLine(ctx, ptylink.PeerConfig{
+		// The server sends for ever: it never closes its side.
+		cfg := ap.Config{Profiles: profiles, Policy: policy, Network: present{}, FinishTime: time.Second, Log: log}
+		done <- ap.New(cfg).ServeLine(ctx, ptylink.PeerConfig{
 			Name: "sim", Log: log,
 			Open: func(context.Context) (io.ReadWriteCloser, error) { return ptylink.OpenTTY(path, ptylink.TTYConfig{}) },
 		})
