@@ -2,7 +2,6 @@ package ap
 
 import (
 	"context"
-	"fmt"
 	"net/netip"
 	"time"
 
@@ -17,16 +16,19 @@ func (l *line) getNet(_ context.Context, cmd at.Command) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	p, ok := l.ap.cfg.Profiles.Lookup(nan)
-	if !ok {
-		l.log.Warn("no profile for the network", "channel", channel, "bearer", bearer, "nan", nan)
+	p, err := l.ap.cfg.Profiles.Lookup(nan, l.name)
+	if err != nil {
+		l.log.Warn("no profile for the network", "channel", channel, "bearer", bearer, "nan", nan, "cause", err)
 		return nil, at.ErrNoService
 	}
 	l.log.Info("network parameters asked for", "channel", channel, "bearer", bearer, "nan", nan, "profile", p.Name)
-	return ptylink.NetPar{
-		Channel: channel, PDPType: p.PDPType, AccessPoint: p.AccessPoint, User: p.User, Password: p.Password,
-		Interface: p.Interface, DNS: p.DNS, MTU: p.MTU,
-	}.Lines()
+	answer := ptylink.NetPar{
+		Channel: channel, PDPType: p.PDPType, AccessPoint: p.AccessPoint, Interface: p.Interface, DNS: p.DNS, MTU: p.MTU,
+	}
+	if p.Reveal {
+		answer.User, answer.Password = p.User, p.Password
+	}
+	return answer.Lines()
 }
 
 // webOpen carries out AT%WEBOPCH. Whatever goes wrong after the DLC was taken, the DLC is closed. The card's user and
@@ -64,9 +66,9 @@ func (l *line) webOpen(ctx context.Context, cmd at.Command) ([]string, error) {
 
 // dial makes the connection of c. It ends early when the CP closes the DLC.
 func (l *line) dial(ctx context.Context, c *conn, nan string, local netip.Addr) error {
-	p, ok := l.ap.cfg.Profiles.Lookup(nan)
-	if !ok {
-		return fmt.Errorf("%w: no profile for network access name %q", at.ErrNoService, nan)
+	p, err := l.ap.cfg.Profiles.Lookup(nan, l.name)
+	if err != nil {
+		return err
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -132,7 +134,7 @@ func (l *line) netStat(ctx context.Context, cmd at.Command) ([]string, error) {
 	if cmd.Form != at.Read {
 		return nil, at.ErrNotSupported
 	}
-	n, err := l.ap.netStat(ctx)
+	n, err := l.networkState(ctx)
 	if err != nil {
 		l.log.Error("state of the network is unknown", "err", err)
 		return nil, at.ErrUnknown
@@ -150,16 +152,16 @@ func (l *line) changed(now ptylink.NetStat) bool {
 	return changed
 }
 
-// netStat is the state of the default profile's interface.
-func (a *AP) netStat(ctx context.Context) (ptylink.NetStat, error) {
-	p, _ := a.cfg.Profiles.Lookup("")
-	s, err := a.cfg.Network.Status(ctx, p.Interface)
+// networkState is the state of the interface of the default profile, or of any where that is not the card's.
+func (l *line) networkState(ctx context.Context) (ptylink.NetStat, error) {
+	p, _ := l.ap.cfg.Profiles.Lookup("", l.name)
+	s, err := l.ap.cfg.Network.Status(ctx, p.Interface)
 	return ptylink.NetStat{Access: s.Access, Up: s.Up, Interface: s.Interface}, err
 }
 
 // tellChanges sends %NETSTAT when the state of the network has changed.
 func (l *line) tellChanges(ctx context.Context) {
-	if now, err := l.ap.netStat(ctx); err == nil && l.changed(now) {
+	if now, err := l.networkState(ctx); err == nil && l.changed(now) {
 		l.tell(now) // since AT%NETSTAT? was answered
 	}
 	ticker := time.NewTicker(l.ap.cfg.NetworkEvery)
@@ -170,7 +172,7 @@ func (l *line) tellChanges(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		}
-		now, err := l.ap.netStat(ctx)
+		now, err := l.networkState(ctx)
 		if err != nil {
 			continue // AT%NETSTAT? and AT%WEBOPCH log it
 		}

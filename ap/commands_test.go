@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"bipd/egress"
 	"bipd/internal/netbed"
 	"bipd/ptylink"
 	"bipd/ptylink/at"
@@ -247,9 +248,10 @@ func TestBackToListen(t *testing.T) {
 
 func TestGetNet(t *testing.T) {
 	profiles, err := NewProfiles([]Profile{
-		{Name: "Internet", User: "us\"er", Password: `s3cret,"\`, Interface: "wlan0", MTU: 1400, PDPType: "IPV4V6",
+		{Name: "Internet", Reveal: true, User: "us\"er", Password: `s3cret,"\`, Interface: "wlan0", MTU: 1400, PDPType: "IPV4V6",
 			DNS: []netip.Addr{netip.MustParseAddr("192.0.2.53"), netip.MustParseAddr("2001:db8::53")}},
-		{Name: "m2m", AccessPoint: "m2m.example", Default: true},
+		{Name: "m2m", AccessPoint: "m2m.example", Default: true, User: "hidden", Password: "hidden"},
+		{Name: "others", Cards: []string{"card*"}, Reveal: true, User: "hidden", Password: "hidden"},
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -267,6 +269,62 @@ func TestGetNet(t *testing.T) {
 		if lines, err := c.do(line); err != nil || !reflect.DeepEqual(lines, []string{want}) {
 			t.Errorf("AT%s: %q, %v, want %s", line, lines, err, want)
 		}
+	}
+	lines, err := c.do(`%GETNET=2,3,"others"`)
+	wantCME(t, err, at.ErrNoService)
+	if len(lines) != 0 {
+		t.Errorf("the parameters of others' network: %q", lines)
+	}
+	conn := c.dlc(1)
+	_, err = c.do(webOpch(1, listen(t, echo)) + `,"others"`)
+	wantCME(t, err, at.ErrNoService)
+	wantEOF(t, conn)
+	if log := a.log.String(); !strings.Contains(log, `profile \"others\" is not for card \"line1\"`) || strings.Contains(log, "hidden") {
+		t.Errorf("the log does not say why, or shows a password:\n%s", log)
+	}
+}
+
+// A rule may hold for one profile or one interface alone.
+func TestRuleForProfile(t *testing.T) {
+	profiles, err := NewProfiles([]Profile{{Name: "OTA.example"}, {Name: "internet", Default: true}, {Name: "bound", Interface: "lo"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	addr := listen(t, echo)
+	loopback := egress.Rule{Action: "allow", Prefix: []string{"127.0.0.0/8"}}
+	for name, tc := range map[string]struct {
+		rule egress.Rule
+		nan  string
+		ok   bool
+	}{
+		"profile":           {egress.Rule{Profiles: []string{"ota.*"}}, "ota.example", true},
+		"another profile":   {egress.Rule{Profiles: []string{"ota.*"}}, "internet", false},
+		"default profile":   {egress.Rule{Profiles: []string{"INTERNET"}}, "", true},
+		"interface":         {egress.Rule{Interfaces: []string{"l?"}}, "bound", true},
+		"another interface": {egress.Rule{Interfaces: []string{"wlan*"}}, "bound", false},
+		"by the route":      {egress.Rule{Interfaces: []string{"lo"}}, "internet", true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			rule := loopback
+			rule.Profiles, rule.Interfaces = tc.rule.Profiles, tc.rule.Interfaces
+			policy, err := egress.New(egress.Config{Rules: []egress.Rule{rule}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			a := newAP(t, func(cfg *Config) { cfg.Profiles, cfg.Policy = profiles, policy })
+			c := serve(t, a.AP, "line1")
+			conn := c.dlc(1)
+			_, err = c.do(webOpch(1, addr) + `,"` + tc.nan + `"`)
+			if !tc.ok {
+				wantCME(t, err, at.ErrPolicy)
+				wantEOF(t, conn)
+				return
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			roundTrip(t, conn, "as the rule lets it")
+		})
 	}
 }
 

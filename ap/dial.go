@@ -67,7 +67,9 @@ func (a *AP) connect(ctx context.Context, card, network string, local netip.Addr
 	if local = local.Unmap(); local.IsUnspecified() {
 		local = netip.Addr{}
 	}
-	r := egress.Request{Card: card, Network: network, Destination: dst, Local: local, Interface: p.Interface, DNS: p.DNS}
+	r := egress.Request{
+		Card: card, Network: network, Destination: dst, Local: local, Profile: p.Name, Interface: p.Interface, DNS: p.DNS,
+	}
 	if err := a.cfg.Policy.Check(r); err != nil {
 		return nil, err
 	}

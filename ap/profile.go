@@ -6,21 +6,27 @@ import (
 	"net/netip"
 	"strings"
 
+	"bipd/egress"
 	"bipd/ptylink"
 	"bipd/ptylink/at"
 )
 
 // Profile is the way into one network, as the configuration file has it: the access point and what it takes to get in.
-// The password prints as asterisks wherever it goes but into %NETPAR.
+// The password prints as asterisks wherever it goes but into %NETPAR, and goes there only where Reveal says so.
 type Profile struct {
 	// Name is the network access name by which a card asks for the profile, in any case.
 	Name string `toml:"name"`
 	// Default marks the one profile that serves a card which names no network or an unknown one.
-	Default     bool           `toml:"default,omitempty"`
-	AccessPoint string         `toml:"access_point,omitempty" comment:"empty: the name"`
-	PDPType     string         `toml:"pdp_type,omitempty" comment:"IP, IPV6 or IPV4V6 (3GPP TS 27.007 10.1.1); empty: IP"`
-	User        string         `toml:"user,omitempty"`
-	Password    ptylink.Secret `toml:"password,omitempty"`
+	Default     bool   `toml:"default,omitempty"`
+	AccessPoint string `toml:"access_point,omitempty" comment:"empty: the name"`
+	PDPType     string `toml:"pdp_type,omitempty" comment:"IP, IPV6 or IPV4V6 (3GPP TS 27.007 10.1.1); empty: IP"`
+	// Cards are patterns of the cards that may use the profile, as in the egress rules; on the AP a card is its line's name.
+	// nil: every card.
+	Cards    []string       `toml:"cards,omitempty"`
+	User     string         `toml:"user,omitempty"`
+	Password ptylink.Secret `toml:"password,omitempty"`
+	// Reveal tells a CP that asks for the network the user and the password as well. bipd needs neither.
+	Reveal bool `toml:"reveal,omitempty"`
 	// Interface binds the proxy's connections (SO_BINDTODEVICE); empty: the routing table decides.
 	Interface string       `toml:"interface,omitempty"`
 	DNS       []netip.Addr `toml:"dns,omitempty" comment:"two at most"`
@@ -57,20 +63,23 @@ func NewProfiles(list []Profile) (*Profiles, error) {
 	return ps, nil
 }
 
-// Lookup returns the profile of the network access name, compared without regard to case; for an empty or unknown
-// name the default profile. It is false where there is none.
-func (ps *Profiles) Lookup(nan string) (Profile, bool) {
-	if ps == nil {
-		return Profile{}, false
+// Lookup returns the profile by which a card may use the network of the access name, compared without regard to case; for
+// an empty or unknown name the default profile. Where there is none, or it is not for the card, the error wraps
+// at.ErrNoService: a card that may not use the network that it names is not sent to another one.
+func (ps *Profiles) Lookup(nan, card string) (Profile, error) {
+	var p *Profile
+	if ps != nil {
+		if p = ps.byName[strings.ToLower(nan)]; p == nil {
+			p = ps.fallback
+		}
 	}
-	p := ps.byName[strings.ToLower(nan)]
-	if p == nil {
-		p = ps.fallback
+	switch {
+	case p == nil:
+		return Profile{}, fmt.Errorf("%w: no profile for network access name %q", at.ErrNoService, nan)
+	case !egress.MatchAny(p.Cards, card):
+		return Profile{}, fmt.Errorf("%w: profile %q is not for card %q", at.ErrNoService, p.Name, card)
 	}
-	if p == nil {
-		return Profile{}, false
-	}
-	return *p, true
+	return *p, nil
 }
 
 // complete fills in defaults and checks p. An error begins with the name of the field.
@@ -100,6 +109,9 @@ func (p *Profile) complete() error {
 	}
 	if !interfaceName(p.Interface) {
 		return fmt.Errorf("interface: %q cannot be the name of an interface", p.Interface)
+	}
+	if err := egress.CheckPatterns("cards", p.Cards); err != nil {
+		return err
 	}
 	if len(p.DNS) > 2 {
 		return fmt.Errorf("dns: %d servers, two are possible", len(p.DNS))

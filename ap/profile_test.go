@@ -1,10 +1,13 @@
 package ap
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"strings"
 	"testing"
+
+	"bipd/ptylink/at"
 )
 
 func TestProfiles(t *testing.T) {
@@ -15,14 +18,14 @@ func TestProfiles(t *testing.T) {
 	for nan, want := range map[string]string{
 		"internet.example": "Internet.Example", "INTERNET.EXAMPLE": "Internet.Example", "M2M": "m2m", "": "m2m", "internet": "m2m",
 	} {
-		if p, ok := ps.Lookup(nan); !ok || p.Name != want {
-			t.Errorf("%q gives %+v, %v, want %s", nan, p, ok, want)
+		if p, err := ps.Lookup(nan, "card0"); err != nil || p.Name != want {
+			t.Errorf("%q gives %+v, %v, want %s", nan, p, err, want)
 		}
 	}
-	if p, _ := ps.Lookup("internet.example"); p.AccessPoint != "Internet.Example" || p.PDPType != "IP" {
+	if p, _ := ps.Lookup("internet.example", "card0"); p.AccessPoint != "Internet.Example" || p.PDPType != "IP" {
 		t.Errorf("defaults are not filled in: %+v", p)
 	}
-	if p, _ := ps.Lookup("m2m"); p.AccessPoint != "apn" || p.PDPType != "IPV6" {
+	if p, _ := ps.Lookup("m2m", "card0"); p.AccessPoint != "apn" || p.PDPType != "IPV6" {
 		t.Errorf("values are not kept: %+v", p)
 	}
 }
@@ -35,9 +38,28 @@ func TestNoDefaultProfile(t *testing.T) {
 	}
 	for _, ps := range []*Profiles{ps, nil, {}} {
 		for _, nan := range []string{"", "two"} {
-			if p, ok := ps.Lookup(nan); ok {
-				t.Errorf("%q gives %+v", nan, p)
+			if p, err := ps.Lookup(nan, "card0"); !errors.Is(err, at.ErrNoService) {
+				t.Errorf("%q gives %+v, %v", nan, p, err)
 			}
+		}
+	}
+}
+
+// A profile that names its cards serves no other, also where it is the default; a card is not sent to the default instead.
+func TestProfileCards(t *testing.T) {
+	ps, err := NewProfiles([]Profile{
+		{Name: "vpn", Cards: []string{"meter-*", "card0"}}, {Name: "internet", Default: true, Cards: []string{"meter-?"}}, {Name: "open"},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, tc := range []struct{ nan, card, want string }{
+		{"vpn", "meter-17", "vpn"}, {"VPN", "card0", "vpn"}, {"vpn", "card1", ""}, {"vpn", "Meter-1", ""},
+		{"", "meter-1", "internet"}, {"other", "meter-1", "internet"}, {"", "meter-17", ""}, {"open", "card1", "open"},
+	} {
+		p, err := ps.Lookup(tc.nan, tc.card)
+		if p.Name != tc.want || (err == nil) != (tc.want != "") || err != nil && !errors.Is(err, at.ErrNoService) {
+			t.Errorf("%q for %s gives %q, %v, want %q", tc.nan, tc.card, p.Name, err, tc.want)
 		}
 	}
 }
@@ -61,6 +83,8 @@ func TestProfileValidation(t *testing.T) {
 		{[]Profile{{Name: "a", DNS: []netip.Addr{addr, addr, addr}}}, []string{"dns", "3"}},
 		{[]Profile{{Name: "a", DNS: []netip.Addr{{}}}}, []string{"dns"}},
 		{[]Profile{{Name: "a", DNS: []netip.Addr{netip.MustParseAddr("fe80::1%eth0")}}}, []string{"dns", "fe80::1%eth0"}},
+		{[]Profile{{Name: "a", Cards: []string{}}}, []string{"cards", "empty list"}},
+		{[]Profile{{Name: "a", Cards: []string{"x", ""}}}, []string{"cards", "empty name"}},
 		{[]Profile{{Name: "a", MTU: 575}}, []string{"mtu", "575"}},
 		{[]Profile{{Name: "a", MTU: 65536}}, []string{"mtu"}},
 	} {
@@ -85,7 +109,7 @@ func TestPasswordIsNotPrinted(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p, _ := ps.Lookup("a")
+	p, _ := ps.Lookup("a", "card0")
 	for _, s := range []string{fmt.Sprint(p), fmt.Sprintf("%+v %#v %q", p, p, p.Password)} {
 		if strings.Contains(s, "s3cret") {
 			t.Errorf("printed: %s", s)

@@ -19,8 +19,8 @@ func (p *Policy) CheckDNS(server netip.Addr) error {
 		some.own, some.file = p.own, p.file
 		for _, r := range p.rules {
 			if r.allow {
-				r.cards = nil // whoever they are
-			} else if r.cards != nil {
+				r.cards, r.profiles, r.interfaces = nil, nil, nil // whoever they are
+			} else if r.cards != nil || r.profiles != nil || r.interfaces != nil {
 				continue // others remain
 			}
 			some.rules = append(some.rules, r)

@@ -100,9 +100,9 @@ func readLinks(h *netlink.Handle) (links *Links, err error) {
 }
 
 func readOnce(h *netlink.Handle) (*Links, error) {
-	l := &Links{NextHops: map[netip.Addr]bool{}}
+	l := &Links{NextHops: map[netip.Addr]bool{}, Names: map[int]string{}}
 	subnets := map[netip.Prefix]bool{}
-	shared, err := sharedLinks(h)
+	shared, err := l.addInterfaces(h)
 	if err != nil {
 		return nil, fmt.Errorf("interfaces: %w", err)
 	}
@@ -140,17 +140,19 @@ func readOnce(h *netlink.Handle) (*Links, error) {
 	return l, nil
 }
 
-// sharedLinks lists the interfaces on which neighbours are found by asking for them, by index: what is routed there
-// without a next hop is on the link. Whatever is beyond a tunnel or a modem has no next hop either.
-func sharedLinks(h *netlink.Handle) (map[int]bool, error) {
+// addInterfaces notes the names of the interfaces, and lists those on which neighbours are found by asking for them, by
+// index: what is routed there without a next hop is on the link. Whatever is beyond a tunnel or a modem has no next hop
+// either.
+func (l *Links) addInterfaces(h *netlink.Handle) (shared map[int]bool, err error) {
 	list, err := h.LinkList()
 	if err != nil {
 		return nil, err
 	}
-	shared := map[int]bool{}
-	for _, l := range list {
-		flags := l.Attrs().RawFlags
-		shared[l.Attrs().Index] = flags&unix.IFF_BROADCAST != 0 && flags&unix.IFF_NOARP == 0
+	shared = map[int]bool{}
+	for _, link := range list {
+		attrs := link.Attrs()
+		l.Names[attrs.Index] = attrs.Name
+		shared[attrs.Index] = attrs.RawFlags&unix.IFF_BROADCAST != 0 && attrs.RawFlags&unix.IFF_NOARP == 0
 	}
 	return shared, nil
 }

@@ -66,7 +66,8 @@ type Request struct {
 	Network     string         // "tcp" or "udp"; as in package net a 4 or 6 may follow
 	Destination netip.AddrPort // an IPv4-mapped IPv6 address is its IPv4 address
 	Local       netip.Addr     // that the card wants to connect from; the zero Addr or an unspecified one: any
-	Interface   string         // that the connection will be bound to; empty: none
+	Profile     string         // the network profile by which it is made; empty: none
+	Interface   string         // that the connection will be bound to; empty: none, and the route to the destination decides
 	DNS         []netip.Addr   // the DNS servers that the card was told of
 }
 
@@ -121,8 +122,8 @@ func (p *Policy) Check(r Request) error {
 	}
 	// Prefix.Contains is false for any address with a zone.
 	dst := r.Destination.Addr().Unmap().WithZone("")
-	port := r.Destination.Port()
-	told := port == dnsPort && slices.ContainsFunc(r.DNS, func(a netip.Addr) bool { return a.Unmap() == dst })
+	ask := question{r.Card, strings.ToLower(r.Profile), r.Interface, transport, r.Destination.Port()}
+	told := ask.port == dnsPort && slices.ContainsFunc(r.DNS, func(a netip.Addr) bool { return a.Unmap() == dst })
 	var way Route // to dst
 	var list [1 + maxEmbedded]netip.Addr
 	for i, addr := range appendEmbedded(append(list[:0], dst), dst) {
@@ -132,9 +133,12 @@ func (p *Policy) Check(r Request) error {
 		}
 		if i == 0 {
 			way = route
+			if ask.iface == "" {
+				ask.iface = links.Names[route.Interface]
+			}
 		}
 		class, within := p.classify(addr, links, route)
-		if rule, within := p.verdict(r.Card, transport, addr, port, class, within, told); rule != "" {
+		if rule, within := p.verdict(ask, addr, class, within, told); rule != "" {
 			return deny(rule, within)
 		}
 	}
@@ -157,11 +161,11 @@ func (p *Policy) hostOf() Host {
 
 // verdict returns "" where addr passes, else what denies it. class and within say why and in which range addr is denied
 // by default, told that it is a DNS server's which the card was told of.
-func (p *Policy) verdict(card, transport string, addr netip.Addr, port uint16, class string, within netip.Prefix, told bool) (string, netip.Prefix) {
+func (p *Policy) verdict(ask question, addr netip.Addr, class string, within netip.Prefix, told bool) (string, netip.Prefix) {
 	if p != nil {
 		for i := range p.rules {
 			r := &p.rules[i]
-			prefix, ok := r.match(card, transport, addr, port, within)
+			prefix, ok := r.match(ask, addr, within)
 			switch {
 			case !ok:
 			case r.allow:

@@ -521,3 +521,48 @@ func BenchmarkCheck(b *testing.B) {
 		}
 	})
 }
+
+// A rule may name the profile, in any case, and the interface: the one that the connection is bound to, else the route's.
+func TestProfileAndInterface(t *testing.T) {
+	host := gateway()
+	host.links.Names = map[int]string{1: "lo", 2: "lan0"}
+	for name, tc := range map[string]struct {
+		rule Rule
+		ask  Request
+		ok   bool
+	}{
+		"profile":               {Rule{Profiles: []string{"OTA.*"}}, Request{Profile: "ota.Example"}, false},
+		"another profile":       {Rule{Profiles: []string{"ota.*"}}, Request{Profile: "internet"}, true},
+		"no profile":            {Rule{Profiles: []string{"ota.*"}}, Request{}, true},
+		"bound":                 {Rule{Interfaces: []string{"wlan?"}}, Request{Interface: "wlan0"}, false},
+		"bound elsewhere":       {Rule{Interfaces: []string{"lan*"}}, Request{Interface: "wlan0"}, true},
+		"by the route":          {Rule{Interfaces: []string{"lan*"}}, Request{}, false},
+		"by another route":      {Rule{Interfaces: []string{"wlan*"}}, Request{}, true},
+		"interfaces are exact":  {Rule{Interfaces: []string{"LAN0"}}, Request{}, true},
+		"both, and one differs": {Rule{Profiles: []string{"a"}, Interfaces: []string{"lan0"}}, Request{Profile: "b"}, true},
+		"both":                  {Rule{Profiles: []string{"a"}, Interfaces: []string{"lan0"}}, Request{Profile: "a"}, false},
+	} {
+		tc.rule.Action = "deny"
+		p, err := New(Config{Rules: []Rule{tc.rule}, Host: host})
+		if err != nil {
+			t.Fatal(err)
+		}
+		tc.ask.Card, tc.ask.Network, tc.ask.Destination = "c", "tcp", netip.MustParseAddrPort("8.8.8.8:443")
+		if err := p.Check(tc.ask); (err == nil) != tc.ok {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	server := netip.MustParseAddr("8.8.8.8")
+	for _, r := range []Rule{{Action: "deny", Profiles: []string{"a"}}, {Action: "deny", Interfaces: []string{"lan0"}}} {
+		if p, err := New(Config{Rules: []Rule{r}, Host: host}); err != nil || p.CheckDNS(server) != nil {
+			t.Errorf("%+v keeps every card from a DNS server: %v", r, err)
+		}
+	}
+	for field, r := range map[string]Rule{
+		"profiles": {Action: "deny", Profiles: []string{}}, "interfaces": {Action: "deny", Interfaces: []string{""}}, "cards": {Action: "deny", Cards: []string{}},
+	} {
+		if _, err := New(Config{Rules: []Rule{r}, Host: host}); err == nil || !strings.Contains(err.Error(), "rule 1: "+field) {
+			t.Errorf("%+v: %v", r, err)
+		}
+	}
+}

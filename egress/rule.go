@@ -21,6 +21,10 @@ type Rule struct {
 	Ports     []string `toml:"ports,omitempty" comment:"443 or 8000-8100"`
 	Transport []string `toml:"transport,omitempty" comment:"tcp, udp"`
 	Cards     []string `toml:"cards,omitempty" comment:"card names; * is any run of characters, ? any one octet"`
+	// Profiles are patterns of the network profiles by which apd connects, in any case; bipd knows none.
+	Profiles []string `toml:"profiles,omitempty"`
+	// Interfaces are patterns of the network interface that a connection is bound to, or else leaves by.
+	Interfaces []string `toml:"interfaces,omitempty"`
 }
 
 // rule is a checked Rule. A nil list matches anything.
@@ -31,13 +35,22 @@ type rule struct {
 	ports      []portRange
 	transports []string
 	cards      []string
+	profiles   []string // in lower case
+	interfaces []string
+}
+
+// question is what a rule is asked about a connection, besides the address.
+type question struct {
+	card, profile, iface string // profile in lower case
+	transport            string // "tcp" or "udp"
+	port                 uint16
 }
 
 type portRange struct{ first, last uint16 }
 
 // compile checks r. An error begins with the name of the field.
 func (r Rule) compile(index int) (rule, error) {
-	c := rule{index: index, transports: r.Transport, cards: r.Cards}
+	c := rule{index: index, transports: r.Transport, cards: r.Cards, interfaces: r.Interfaces}
 	switch r.Action {
 	case "allow":
 		c.allow = true
@@ -55,7 +68,16 @@ func (r Rule) compile(index int) (rule, error) {
 	if c.transports, err = parseList("transport", r.Transport, parseTransport); err != nil {
 		return rule{}, err
 	}
-	if c.cards, err = parseList("cards", r.Cards, parseCard); err != nil {
+	if err := CheckPatterns("cards", r.Cards); err != nil {
+		return rule{}, err
+	}
+	if err := CheckPatterns("profiles", r.Profiles); err != nil {
+		return rule{}, err
+	}
+	for _, p := range r.Profiles {
+		c.profiles = append(c.profiles, strings.ToLower(p))
+	}
+	if err := CheckPatterns("interfaces", r.Interfaces); err != nil {
 		return rule{}, err
 	}
 	return c, nil
@@ -138,19 +160,30 @@ func parseTransport(s string) (string, error) {
 	return s, nil
 }
 
-func parseCard(s string) (string, error) {
-	if s == "" {
-		return "", errors.New("empty name; * matches any")
-	}
-	return s, nil
+// CheckPatterns returns an error, which names the field, for a list of patterns of names that is there and empty, or holds
+// an empty one.
+func CheckPatterns(field string, patterns []string) error {
+	_, err := parseList(field, patterns, func(s string) (string, error) {
+		if s == "" {
+			return "", errors.New("empty name; * matches any")
+		}
+		return s, nil
+	})
+	return err
+}
+
+// MatchAny reports whether a pattern matches the name: * is any run of characters, ? any one octet. A nil list matches
+// every name.
+func MatchAny(patterns []string, name string) bool {
+	return patterns == nil || slices.ContainsFunc(patterns, func(glob string) bool { return matchGlob(glob, name) })
 }
 
 // match says whether the rule decides, and by which prefix (invalid: it has none). within is the range that addr is
 // denied in by default, invalid where it is not.
-func (r *rule) match(card, transport string, addr netip.Addr, port uint16, within netip.Prefix) (netip.Prefix, bool) {
-	if r.transports != nil && !slices.Contains(r.transports, transport) ||
-		r.ports != nil && !slices.ContainsFunc(r.ports, func(p portRange) bool { return p.first <= port && port <= p.last }) ||
-		r.cards != nil && !slices.ContainsFunc(r.cards, func(glob string) bool { return matchGlob(glob, card) }) {
+func (r *rule) match(q question, addr netip.Addr, within netip.Prefix) (netip.Prefix, bool) {
+	if r.transports != nil && !slices.Contains(r.transports, q.transport) ||
+		r.ports != nil && !slices.ContainsFunc(r.ports, func(p portRange) bool { return p.first <= q.port && q.port <= p.last }) ||
+		!MatchAny(r.cards, q.card) || !MatchAny(r.profiles, q.profile) || !MatchAny(r.interfaces, q.iface) {
 		return netip.Prefix{}, false
 	}
 	explicit := !r.allow || !within.IsValid()

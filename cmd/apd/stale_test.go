@@ -15,7 +15,7 @@ import (
 const (
 	staleBipd = "[[card]]\nname = \"card0\"\nreader = \"vpcd:unix:DIR/card0.sock\"\n[card.line]\npath = \"DIR/lines/card0\"\n" +
 		"[control]\nsocket = \"\"\n"
-	staleProfiles = "[[profile]]\nname = \"a\"\ndefault = true\nuser = \"u\"\npassword = \"not to be seen\"\n"
+	staleProfiles = "[[profile]]\nname = \"a\"\ndefault = true\nuser = \"u\"\npassword = \"not to be seen\"\nreveal = true\n"
 	noControl     = "[control]\nsocket = \"\"\n"
 )
 

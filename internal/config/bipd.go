@@ -155,7 +155,7 @@ func (c *Bipd) check() error {
 	errs = append(errs, c.Kernel.check())
 	_, err := c.Rules()
 	errs = append(errs, err)
-	errs = append(errs, c.Egress.check("kernel.dns", c.Kernel.DNS))
+	errs = append(errs, c.Egress.check("kernel.dns", c.Kernel.DNS), c.Egress.withoutProfiles())
 	return errors.Join(errs...)
 }
 

@@ -69,7 +69,7 @@ func TestExamples(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got, ok := p.Lookup("OTA.example"); !ok || got.User != "card" || got.Password.Reveal() != "secret" {
+	if got, ok := p.Lookup("OTA.example", "card0"); ok != nil || got.User != "card" || got.Password.Reveal() != "secret" {
 		t.Errorf("profile %+v, %v", got, ok)
 	}
 }
@@ -116,6 +116,7 @@ func TestBipdFaults(t *testing.T) {
 		"bearer":             {card + "[[route]]\nmethod = 1\nbearers = [\"gprs\"]\n", `bearers: "gprs" is none of`},
 		"destination":        {card + "[[route]]\nmethod = 1\ndestinations = [\"10.0.0.1\"]\n", "destinations: "},
 		"egress":             {card + "[[egress.rule]]\naction = \"maybe\"\n", "maybe"},
+		"rule for a profile": {card + "[[egress.rule]]\naction = \"deny\"\nprofiles = [\"ota\"]\n", "egress: rule 1: profiles: only apd knows them"},
 		"listen":             {"[kernel]\nlisten = \"localhost\"\n" + card, "kernel.listen: "},
 		"listen port":        {"[kernel]\nlisten_ports = [\"8000\", \"0\"]\n" + card, `kernel.listen_ports: "0" is neither`},
 		"listen port large":  {"[kernel]\nlisten_ports = [\"8000-65536\"]\n" + card, `kernel.listen_ports: "8000-65536" is neither`},

@@ -36,3 +36,13 @@ func (e Egress) check(key string, dns []netip.Addr) error {
 	}
 	return errors.Join(errs...)
 }
+
+// withoutProfiles refuses rules for profiles, which are apd's: here they would never match.
+func (e Egress) withoutProfiles() error {
+	for i, r := range e.Rules {
+		if r.Profiles != nil {
+			return fmt.Errorf("egress: rule %d: profiles: only apd knows them", i+1)
+		}
+	}
+	return nil
+}
