@@ -31,6 +31,7 @@ type Config struct {
 	// NetworkEvery is how often the network is looked at to tell a change of it; 0: 5 s.
 	NetworkEvery time.Duration
 	Dial         DialFunc // nil: the host's stack
+	Limits       Limits   // of each line
 	Log          *slog.Logger
 	Trace        *trace.Stream // nil: none
 }
@@ -42,6 +43,9 @@ type AP struct {
 	openWait time.Duration // see the constant
 
 	finishing sync.WaitGroup // connections that the CP has ended in order
+
+	mu     sync.Mutex
+	limits map[string]*lineLimits // by line, while it is served
 }
 
 // New makes an AP.
@@ -70,7 +74,7 @@ func New(cfg Config) *AP {
 // ServeLine answers one CP until ctx ends; it may run for several lines at once, each with channels 1 to 7 of its own.
 // cfg.Name is the line's name in logs, trace and the card patterns of the egress rules. When the line goes down its
 // connections are reset, before cfg.Down is called; they are gone when ServeLine returns. Those that the CP has ended in
-// order go on until the server has everything, see Wait.
+// order go on until the server has everything, see Wait. What is of the line is logged by cfg.Log.
 //
 // The commands and their answers are those of package ptylink: AT%GETNET, AT%WEBOPCH, AT%WEBCLCH, AT%WEBSTAT and
 // AT%NETSTAT?. AT%WEBLSTN, UICC server mode, is answered by error 4: the proxy does not offer it.
@@ -88,6 +92,9 @@ func (a *AP) ServeLine(ctx context.Context, cfg ptylink.PeerConfig) error {
 	if cfg.Log == nil {
 		cfg.Log = a.log
 	}
+	l.log = cfg.Log.With("line", cfg.Name)
+	defer a.limit(cfg.Name, l.limits)()
+	cfg.Pace = l.limits.commands.wait
 	down := cfg.Down
 	cfg.Down = func(err error) {
 		l.drop(errLineDown)

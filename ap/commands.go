@@ -43,6 +43,10 @@ func (l *line) webOpen(ctx context.Context, cmd at.Command) ([]string, error) {
 	c.log = l.log.With("channel", c.channel, "destination", c.network+" "+c.dst.String())
 	ctx, c.cancel = context.WithTimeout(ctx, l.ap.cfg.DialTimeout)
 	defer c.cancel()
+	if err := l.mayConnect(); err != nil {
+		c.log.Warn("channel not opened", "cause", err)
+		return nil, err
+	}
 	if err := l.take(ctx, c); err != nil {
 		c.log.Warn("channel not opened", "cause", err)
 		return nil, err

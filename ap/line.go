@@ -21,6 +21,7 @@ type line struct {
 	name    string
 	log     *slog.Logger
 	notify  func(string)
+	limits  *lineLimits
 	running sync.WaitGroup // connections, until their sockets are closed
 
 	mu      sync.Mutex
@@ -42,7 +43,7 @@ type slot struct {
 }
 
 func newLine(a *AP, name string) *line {
-	return &line{ap: a, name: name, log: a.log.With("line", name), opened: make(chan struct{})}
+	return &line{ap: a, name: name, log: a.log.With("line", name), limits: newLineLimits(a.cfg.Limits), opened: make(chan struct{})}
 }
 
 // accept takes the DLCs of channel n as the CP opens them.
@@ -53,6 +54,10 @@ func (l *line) accept(ctx context.Context, n int, channel func(context.Context, 
 			if ctx.Err() == nil {
 				l.log.Error("channel cannot be accepted", "channel", n, "err", err)
 			}
+			return
+		}
+		if l.limits.dlcs.wait(ctx) != nil {
+			d.Close()
 			return
 		}
 		l.mu.Lock()

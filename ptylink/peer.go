@@ -23,6 +23,8 @@ type PeerConfig struct {
 	Log *slog.Logger // nil: no log
 	// Down is called when a line on which a CP was heard is lost: every channel has ended. Run waits for it.
 	Down func(err error)
+	// Pace is that of at.ServerConfig; may be nil.
+	Pace func(ctx context.Context) error
 	// Tap gets every AT line, passwords masked; of a line that cannot be read only its length. It must not block.
 	Tap func(dir Direction, line string)
 }

@@ -32,7 +32,7 @@ func (p *Peer) serveAT(ctx context.Context, line io.ReadWriteCloser) (heard bool
 	}
 	tap := tracer(p.cfg.Tap)
 	var check, asked muxCheck // for this command line, and for the next
-	s := at.NewServer(at.ServerConfig{Name: apName, Echo: true, Log: p.log, Trace: func(received bool, l string) {
+	s := at.NewServer(at.ServerConfig{Name: apName, Echo: true, Log: p.log, Pace: p.cfg.Pace, Trace: func(received bool, l string) {
 		if received {
 			heard = true
 			check, asked = asked, muxCheck{}
@@ -108,7 +108,7 @@ func (p *Peer) serveMux(ctx context.Context, line io.ReadWriteCloser, cfg mux.Co
 // serveDLC answers commands on the DLC that carries AT.
 func (p *Peer) serveDLC(ctx context.Context, d *mux.DLC) {
 	defer d.Close()
-	s := at.NewServer(at.ServerConfig{Name: apName, Log: p.log, Trace: tracer(p.cfg.Tap)})
+	s := at.NewServer(at.ServerConfig{Name: apName, Log: p.log, Pace: p.cfg.Pace, Trace: tracer(p.cfg.Tap)})
 	p.register(s)
 	defer p.setServer(s)()
 	err := s.Serve(ctx, d)

@@ -206,15 +206,15 @@ func (s *killStand) serve() {
 func (s *killStand) configure() {
 	const loopback = "[[egress.rule]]\naction = \"allow\"\nprefix = [\"127.0.0.0/8\"]\n"
 	bipd := "[log]\nformat = \"json\"\n[control]\nsocket = \"\"\n[terminal]\npoll_interval = \"1s\"\n" +
-		"[limits]\nopen_channel = 0\nlog_lines = 0\n" + loopback
+		"[limits]\nopen_channel = 0\nlog_lines = 0\n" + loopback // the cards open channels as fast as they can
 	for i := range killCards {
 		bipd += fmt.Sprintf("[[card]]\nname = \"card%d\"\nreader = \"vpcd:unix:%s/card%d.sock\"\n[card.line]\npath = \"%s/lines/card%d\"\nmultiplexer = true\n",
 			i, s.dir, i, s.dir, i)
 	}
 	files := map[string]string{
 		"bipd.toml": bipd,
-		"apd.toml": fmt.Sprintf("profiles = \"%s/profiles.toml\"\nlines = \"%s/lines\"\n[log]\nformat = \"json\"\n[control]\nsocket = \"\"\n"+
-			loopback, s.dir, s.dir),
+		"apd.toml": fmt.Sprintf("profiles = \"%s/profiles.toml\"\nlines = \"%s/lines\"\n[log]\nformat = \"json\"\n[control]\nsocket = \"\"\n",
+			s.dir, s.dir) + "[limits]\nat_commands = 0\nopen_channel = 0\nlog_lines = 0\n" + loopback,
 		"profiles.toml": "[[profile]]\nname = \"lo\"\ndefault = true\ninterface = \"lo\"\n",
 	}
 	for name, text := range files {

@@ -6,20 +6,27 @@ import (
 	"strings"
 	"sync"
 
+	"bipd/ap"
 	"bipd/internal/config"
 	"bipd/internal/control"
+	"bipd/internal/limits"
 )
 
 // lines are the lines that are served, which is what bipctl shows of an AP.
 type lines struct {
 	mu     sync.Mutex
-	served []config.APLine
+	served []servedLine
+	over   func(name string) ap.Over
 }
 
-func newLines(listed []config.APLine) *lines { return &lines{served: slices.Clone(listed)} }
+// servedLine is a line with what was left out of its log.
+type servedLine struct {
+	config.APLine
+	left *limits.Bucket
+}
 
-// add takes a line that was found. A name that a line has already is an error.
-func (l *lines) add(line config.APLine) error {
+// add takes a line. A name that a line has already is an error.
+func (l *lines) add(line config.APLine, left *limits.Bucket) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, s := range l.served {
@@ -27,14 +34,14 @@ func (l *lines) add(line config.APLine) error {
 			return fmt.Errorf("the name is that of the line at %s", s.Path)
 		}
 	}
-	l.served = append(l.served, line)
+	l.served = append(l.served, servedLine{line, left})
 	return nil
 }
 
 func (l *lines) remove(name string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.served = slices.DeleteFunc(l.served, func(s config.APLine) bool { return s.Name == name })
+	l.served = slices.DeleteFunc(l.served, func(s servedLine) bool { return s.Name == name })
 }
 
 // Cards is what bipctl shows: the lines, by name.
@@ -43,7 +50,9 @@ func (l *lines) Cards() []control.Card {
 	defer l.mu.Unlock()
 	var list []control.Card
 	for _, s := range l.served {
-		list = append(list, control.Card{Name: s.Name, Reader: s.Path, State: "line"})
+		o := l.over(s.Name)
+		list = append(list, control.Card{Name: s.Name, Reader: s.Path, State: "line",
+			Over: control.Over{OpenChannel: o.Connections, ATCommands: o.Commands, DLCs: o.DLCs, LogLines: s.left.Over()}})
 	}
 	slices.SortFunc(list, func(a, b control.Card) int { return strings.Compare(a.Name, b.Name) })
 	return list

@@ -16,6 +16,7 @@ import (
 	"bipd/internal/config"
 	"bipd/internal/control"
 	"bipd/internal/daemon"
+	"bipd/internal/limits"
 	"bipd/ptylink"
 	"bipd/trace"
 )
@@ -71,19 +72,26 @@ func run(ctx context.Context, c *config.Apd, profiles *ap.Profiles, log *slog.Lo
 		return err
 	}
 	processor := ap.New(ap.Config{Profiles: profiles, Policy: policy, DialTimeout: time.Duration(c.Proxy.ConnectTimeout),
-		FinishTime: time.Duration(c.Proxy.FinishTime), Log: log, Trace: stream})
+		FinishTime: time.Duration(c.Proxy.FinishTime), Log: log, Trace: stream,
+		Limits: ap.Limits{Commands: c.Limits.Commands, Connections: c.Limits.OpenChannel}})
 	defer processor.Wait()
 	var tasks []daemon.Task
-	served := newLines(c.Lines)
+	served := &lines{over: processor.Over}
+	serve := func(l config.APLine) (ptylink.PeerConfig, error) {
+		lineLog, left := limits.Log(log, c.Limits.LogLines, "line", l.Name)
+		return l.Peer(lineLog), served.add(l, left)
+	}
 	for _, l := range c.Lines {
-		peer := l.Peer(log)
+		peer, err := serve(l)
+		if err != nil {
+			return err
+		}
 		tasks = append(tasks, daemon.Task{Name: "line " + l.Name, Run: func(ctx context.Context) error { return processor.ServeLine(ctx, peer) }})
 	}
 	if c.LinesDir != "" {
 		place := ptylink.Dir{Path: c.LinesDir, Owner: c.LinesUID()}
 		dir := ap.LineDir{Dir: place, Gone: served.remove, Peer: func(name string) (ptylink.PeerConfig, error) {
-			l := config.APLine{Name: name, Path: filepath.Join(c.LinesDir, name)}
-			return l.Peer(log), served.add(l)
+			return serve(config.APLine{Name: name, Path: filepath.Join(c.LinesDir, name)})
 		}}
 		tasks = append(tasks, daemon.Task{Name: "lines in " + c.LinesDir, Run: func(ctx context.Context) error { return processor.ServeDir(ctx, dir) }})
 	}

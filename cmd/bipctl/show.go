@@ -57,7 +57,8 @@ func overText(o control.Over) string {
 	for _, v := range []struct {
 		n    int64
 		what string
-	}{{o.OpenChannel, "OPEN CHANNEL"}, {o.ShortMessages, "short messages"}, {o.Resets, "resets"}, {o.LogLines, "log lines"}} {
+	}{{o.OpenChannel, "OPEN CHANNEL"}, {o.ShortMessages, "short messages"}, {o.Resets, "resets"}, {o.LogLines, "log lines"},
+		{o.ATCommands, "AT commands"}, {o.DLCs, "DLCs"}} {
 		if v.n > 0 {
 			list = append(list, fmt.Sprint(v.n, " ", v.what))
 		}

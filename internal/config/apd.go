@@ -16,11 +16,12 @@ type Apd struct {
 	Control  Control `toml:"control"`
 	LinesDir string  `toml:"lines"` // directory in which bipd keeps its lines; empty = none
 	// LinesOwner is a user who may own that directory besides root and apd's own; empty = nobody else.
-	LinesOwner string   `toml:"lines_owner"`
-	Lines      []APLine `toml:"line"`
-	Profiles   string   `toml:"profiles"` // file with the network profiles; it holds credentials, so that only its owner may read it
-	Proxy      Proxy    `toml:"proxy"`
-	Egress     Egress   `toml:"egress"`
+	LinesOwner string     `toml:"lines_owner"`
+	Lines      []APLine   `toml:"line"`
+	Profiles   string     `toml:"profiles"` // file with the network profiles; it holds credentials, so that only its owner may read it
+	Proxy      Proxy      `toml:"proxy"`
+	Egress     Egress     `toml:"egress"`
+	Limits     LineLimits `toml:"limits"`
 }
 
 // APLine is one line to a CP.
@@ -49,6 +50,7 @@ func LoadApd(file string) (*Apd, error) {
 	c := &Apd{
 		Log:     Log{"info", "text"},
 		Control: Control{Socket: "/run/apd/apd.sock"},
+		Limits:  defaultLineLimits,
 		Proxy:   Proxy{ConnectTimeout: Duration(20 * time.Second), FinishTime: Duration(30 * time.Second)},
 	}
 	if err := decodeFile(file, c); err != nil {
@@ -87,6 +89,7 @@ func (c *Apd) check() error {
 	if c.Profiles == "" {
 		errs = append(errs, errors.New("profiles: missing: the file with the network profiles"))
 	}
+	errs = append(errs, c.Limits.check())
 	if c.Proxy.ConnectTimeout == 0 || c.Proxy.FinishTime == 0 {
 		errs = append(errs, errors.New("proxy.connect_timeout and finish_time: 0s would fail every connection"))
 	}

@@ -58,7 +58,7 @@ func TestExamples(t *testing.T) {
 		t.Errorf("the example does not show the defaults: %+v, %+v", b.Terminal, least.Terminal)
 	}
 	a, err := LoadApd("../../examples/apd.toml")
-	if err != nil || len(a.Lines) != 2 || a.LinesDir == "" || a.Lines[1].Speed == 0 || len(a.Egress.Rules) != 1 {
+	if err != nil || len(a.Lines) != 2 || a.Limits != defaultLineLimits || a.LinesDir == "" || a.Lines[1].Speed == 0 || len(a.Egress.Rules) != 1 {
 		t.Errorf("apd.toml: %+v, %v", a, err)
 	}
 	profiles, err := os.ReadFile("../../examples/profiles.toml")
@@ -238,6 +238,7 @@ func TestApdFaults(t *testing.T) {
 		"speed":       {line + "speed = 1\n", "line 1: speed: 1 bit/s"},
 		"RTS":         {line + "rtscts = true\n", "line 1: rtscts: "},
 		"group":       {line + "[control]\ngroup = \"no-such-group\"\n", "control.group: there is no group"},
+		"limit":       {line + "[limits]\nat_commands = -1\n", "limits.at_commands: -1 is negative"},
 		"timeout":     {line + "[proxy]\nconnect_timeout = \"0s\"\n", "proxy.connect_timeout"},
 	} {
 		t.Run(name, func(t *testing.T) {

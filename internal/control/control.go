@@ -48,6 +48,8 @@ type Over struct {
 	ShortMessages int64 `json:"short_messages,omitempty"`
 	Resets        int64 `json:"resets,omitempty"`
 	LogLines      int64 `json:"log_lines,omitempty"`
+	ATCommands    int64 `json:"at_commands,omitempty"` // that were answered later
+	DLCs          int64 `json:"dlcs,omitempty"`        // that were taken later
 }
 
 // Channel is one open BIP channel.

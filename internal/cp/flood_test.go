@@ -12,9 +12,11 @@ import (
 	"testing"
 	"time"
 
+	"bipd/ap"
 	"bipd/cat"
 	"bipd/internal/control"
 	"bipd/internal/cp"
+	"bipd/ptylink"
 	"bipd/softuicc"
 )
 
@@ -105,3 +107,45 @@ func (a *app) flood(opened, sent *int, p softuicc.DialParams) {
 
 // floods are violations of which the flooding card is the cause: it uses what does not exist.
 func floods(v softuicc.Violation) bool { return strings.Contains(fmt.Sprint(v), "7F") }
+
+// TestFloodingAP has an AP tell changes of its network without end: the log is bounded, and says how much it left out.
+func TestFloodingAP(t *testing.T) {
+	flooding := func(ctx context.Context, line ptylink.PeerConfig) error {
+		p := ptylink.NewPeer(line)
+		ended := make(chan struct{})
+		go func() {
+			defer close(ended)
+			for up := false; ctx.Err() == nil; up = !up {
+				lines, _ := ptylink.NetStat{Up: up, Interface: "wlan0"}.Lines()
+				p.Notify(lines[0])
+				p.Notify(ptylink.WebStat{Channel: 1}.Line())
+				time.Sleep(time.Millisecond) // the peer drops what the line does not take
+			}
+		}()
+		defer func() { <-ended }()
+		return p.Run(ctx)
+	}
+	began := time.Now()
+	b := start(t, options{quiet: true, apd: flooding, cp: func(c *cp.Config) { c.Limits.LogLines = 20 }, applets: applets(func(a *app) {
+		a.must(a.tk.SetUpEventList(a.ctx, cat.EventLocationStatus))
+		a.service(cat.LocationNormal)
+		a.service(cat.LocationLimited)
+	})})
+	eventually(t, "200 lines were left out", func() bool { return b.cp.Status().Over.LogLines > 200 })
+	b.wait()
+	minutes := int(time.Since(began).Minutes()) + 1
+	if n := len(b.log.Lines("the AP")); n > 20*(minutes+1) {
+		t.Errorf("%d lines of what the AP says", n)
+	}
+}
+
+// TestTooManyAtTheAP has the AP refuse what is beyond its limit for the line: the card hears the same as from the CP's own.
+func TestTooManyAtTheAP(t *testing.T) {
+	srv := echoServer(t)
+	run(t, options{ap: func(c *ap.Config) { c.Limits.Connections = 1 }, applets: applets(func(a *app) {
+		c := a.dial(params(wlanBearer, cat.OpenImmediate, srv))
+		a.echo(c)
+		a.must(c.Close())
+		a.refused(params(wlanBearer, cat.OpenImmediate, srv), 0x20, 0x00)
+	})})
+}

@@ -214,7 +214,7 @@ var causes = map[at.CMEError]bip.Cause{
 	at.ErrRefused: bip.CauseRefused, at.ErrUnreachable: bip.CauseUnreachable, at.ErrConnectTimeout: bip.CauseTimeout,
 	at.ErrNetworkTimeout: bip.CauseTimeout, at.ErrName: bip.CauseName, at.ErrPolicy: bip.CauseDenied,
 	at.ErrNoService: bip.CauseNoNetwork, at.ErrNotAllowedNetwork: bip.CauseNoNetwork, at.ErrPortInUse: bip.CausePortInUse,
-	at.ErrLocalAddress: bip.CauseLocal,
+	at.ErrLocalAddress: bip.CauseLocal, at.ErrTooMany: bip.CauseTooMany,
 }
 
 // withCause gives an error of an AT command its cause: the line's, that of the AP's error number, or time out.

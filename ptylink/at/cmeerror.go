@@ -31,6 +31,7 @@ const (
 	ErrChannelBusy    CMEError = 607
 	ErrPortInUse      CMEError = 608
 	ErrLocalAddress   CMEError = 609 // the local address is not one of the route to the destination
+	ErrTooMany        CMEError = 610 // more connections than the line may have made in a time
 )
 
 var cmeTexts = map[CMEError]string{
@@ -50,6 +51,7 @@ var cmeTexts = map[CMEError]string{
 	ErrChannelBusy:       "channel busy",
 	ErrPortInUse:         "port in use",
 	ErrLocalAddress:      "local address not on the route",
+	ErrTooMany:           "too many connections",
 }
 
 // Error gives number and text.

@@ -36,6 +36,9 @@ type ServerConfig struct {
 	Name  string                           // what I and +GMI answer; "": they are unknown
 	Trace func(received bool, line string) // every line as it was received or sent, credentials included; may be nil
 	Log   *slog.Logger                     // nil: no log
+	// Pace, if not nil, is called before each line is answered and may take its time, for nothing is read meanwhile: that bounds
+	// what a peer can ask for. An error ends Serve.
+	Pace func(ctx context.Context) error
 }
 
 // Server answers commands: AT alone, E0 and E1, I and +GMI, the S-parameters S3 to S5, +CMEE, +CLAC, the test form of each
@@ -209,6 +212,11 @@ func (v *serving) echoBack(shown []byte) error {
 
 // transact answers one line.
 func (v *serving) transact(ctx context.Context, line string, over bool) error {
+	if v.cfg.Pace != nil {
+		if err := v.cfg.Pace(ctx); err != nil {
+			return err
+		}
+	}
 	v.tx.Lock()
 	defer v.tx.Unlock()
 	if final, _ := finalResult(line); final {

@@ -427,3 +427,19 @@ func (s *stepReader) Read(p []byte) (int, error) {
 	s.r = s.r[n:]
 	return n, nil
 }
+
+// TestServerPace asks before each line is answered, also one that is no command, and ends with the error.
+func TestServerPace(t *testing.T) {
+	enough := errors.New("enough")
+	n := 0
+	pace := func(context.Context) error {
+		if n++; n > 3 {
+			return enough
+		}
+		return nil
+	}
+	out, err := answers(t, ServerConfig{Pace: pace}, strings.NewReader("AT\rnothing\rAT\rAT\rAT\r"))
+	if !errors.Is(err, enough) || strings.Count(out, "OK") != 2 || n != 4 {
+		t.Errorf("%q, %v, asked %d times", out, err, n)
+	}
+}

@@ -1,0 +1,97 @@
+package ap
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"bipd/ptylink/at"
+)
+
+// TestPace lets so many through in a minute, and half of them at once.
+func TestPace(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b, start := newBucket(600), time.Now()
+		for range 900 {
+			if err := b.wait(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if took := time.Since(start).Round(time.Second); took != time.Minute || b.count() != 600 {
+			t.Errorf("900 took %v, and %d were late", took, b.count())
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		time.AfterFunc(time.Millisecond, cancel)
+		if err := b.wait(ctx); !errors.Is(err, context.Canceled) {
+			t.Errorf("a line that ends: %v", err)
+		}
+		for b = newBucket(0); b.count() == 0 && time.Since(start) < time.Hour; time.Sleep(time.Minute) {
+			if err := b.wait(t.Context()); err != nil || !b.allow() {
+				t.Fatal("a limit where there is none")
+			}
+		}
+	})
+}
+
+// TestTooManyConnections refuses those beyond the limit, each with the same error, and says how many; another line has its own.
+func TestTooManyConnections(t *testing.T) {
+	a := newAP(t, func(c *Config) { c.Limits.Connections = 4 })
+	a.openWait = time.Millisecond
+	c := serve(t, a.AP, "line1")
+	nobody := closedPort(t)
+	began := time.Now()
+	refused, failed := 0, 0
+	for range 20 {
+		_, err := c.do(webOpch(1, nobody))
+		switch {
+		case errors.Is(err, at.ErrTooMany):
+			refused++
+		case errors.Is(err, at.ErrNoChannel): // of those that it tried
+			failed++
+		default:
+			t.Fatal(err)
+		}
+	}
+	if most := 2 + 4*(int(time.Since(began).Minutes())+1); failed < 2 || failed > most {
+		t.Errorf("%d were tried, want 2 to %d", failed, most)
+	}
+	if got := a.Over("line1"); got.Connections != int64(refused) {
+		t.Errorf("%d are said to be over, %d were refused", got.Connections, refused)
+	}
+	if got := a.Over("line2"); got != (Over{}) {
+		t.Errorf("a line that is not there: %+v", got)
+	}
+}
+
+// TestTooManyDLCs takes those beyond the limit later: the command for such a one finds none.
+func TestTooManyDLCs(t *testing.T) {
+	a := newAP(t, func(c *Config) { c.Limits.Connections = 1 })
+	a.openWait = 100 * time.Millisecond
+	c := serve(t, a.AP, "line1")
+	c.dlc(1)
+	c.dlc(2)
+	c.dlc(3)
+	if !eventually(func() bool { return a.Over("line1").DLCs == 2 }) {
+		t.Errorf("over: %+v, want 2 DLCs", a.Over("line1"))
+	}
+}
+
+// TestPacedCommands answers all commands of a CP that floods, and counts those that had to wait.
+func TestPacedCommands(t *testing.T) {
+	a := newAP(t, func(c *Config) { c.Limits.Commands = 6000 }) // 3000 at once, then one in 10 ms
+	c := serve(t, a.AP, "line1")
+	sent := int64(0)
+	for a.Over("line1").Commands < 3 {
+		if _, err := c.do("%NETSTAT?"); err != nil {
+			t.Fatal(err)
+		}
+		if sent++; sent > 200000 {
+			t.Fatal("no command had to wait")
+		}
+	}
+	if sent < 3000 {
+		t.Errorf("after %d commands one had to wait", sent)
+	}
+}
