@@ -239,6 +239,31 @@ func TestServerHalfClose(t *testing.T) {
 	run(t, o)
 }
 
+// TestServerClientClosedNightly has a client close altogether, without a word, and be forgotten by its system: keep-alive finds that out.
+func TestServerClientClosedNightly(t *testing.T) {
+	if !testkit.Nightly() {
+		t.Skip("takes as long as keep-alive")
+	}
+	port := freePort(t)
+	o := serving()
+	o.applets = applets(func(a *app) {
+		a.both()
+		id, _ := a.open(serverBody(port), 0)
+		conns := make(chan net.Conn, 1)
+		go func() { conns <- dialPort(t, port) }()
+		a.established(id)
+		conn := receive(a, "the client", conns).(*net.TCPConn)
+		raw, err := conn.SyscallConn()
+		a.must(err)
+		raw.Control(func(fd uintptr) { err = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_LINGER2, 1) }) // its system forgets in 1 s
+		a.must(err)
+		conn.Close()
+		a.listens(id)
+		a.close(id)
+	})
+	run(t, o)
+}
+
 // TestServerEnds has the listening channel end in each way, with a client that is served and one that waits: the port is closed,
 // and they see a reset or, once they have everything, FIN.
 func TestServerEnds(t *testing.T) {

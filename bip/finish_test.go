@@ -129,7 +129,10 @@ type channelEnd struct {
 }
 
 var channelEnds = map[string]channelEnd{
-	"closed": {card: func(a *app, id int) { a.close(id) }},
+	"closed": {card: func(a *app, id int) {
+		a.close(id)
+		a.statuses() // the answer to CLOSE CHANNEL is taken
+	}},
 	"closed with data unread": {
 		server: func(c *net.TCPConn, _ <-chan struct{}) { go endless(c) },
 		card:   func(a *app, id int) { a.close(id) },
@@ -293,13 +296,13 @@ func TestProcessKilled(t *testing.T) {
 		return
 	}
 	got := make(chan ending, 1)
-	var child *exec.Cmd
+	started := make(chan *os.Process, 1)
 	srv := tcpServer(t, func(c *net.TCPConn) {
 		b := make([]byte, delivered)
 		if _, err := io.ReadFull(c, b); err != nil {
 			t.Errorf("before the kill: %v", err)
 		}
-		child.Process.Kill()
+		(<-started).Kill()
 		rest, err := io.ReadAll(c)
 		got <- ending{append(b, rest...), err}
 	})
@@ -307,9 +310,15 @@ func TestProcessKilled(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	child = exec.Command(exe, "-test.run=^TestProcessKilled$")
+	child := exec.Command(exe, "-test.run=^TestProcessKilled$")
 	child.Env = append(os.Environ(), fmt.Sprintf("%s=%v", remote, srv))
-	if out, err := child.CombinedOutput(); err == nil {
+	out := &testkit.Log{}
+	child.Stdout, child.Stderr = out, out
+	if err := child.Start(); err != nil {
+		t.Fatal(err)
+	}
+	started <- child.Process
+	if err := child.Wait(); err == nil {
 		t.Errorf("the process was not killed: %s", out)
 	}
 	next(t, "the server's end", got).torn(t)

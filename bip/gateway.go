@@ -86,6 +86,8 @@ func (g *Gateway) Register(s *cat.Session) {
 func (g *Gateway) Close() {
 	g.CardReset()
 	close(g.closing)
+	slow := time.AfterFunc(time.Second, func() { g.log.Info("waiting for far ends to take what the card has sent") })
+	defer slow.Stop()
 	g.running.Wait()
 	g.cancel()
 }

@@ -251,3 +251,23 @@ func TestLongestOpenResponses(t *testing.T) {
 		}
 	})})
 }
+
+// TestDroppedBeforeTold has a background link come about and go again before the card could hear of it: it hears that the link is
+// dropped, and not that it stands.
+func TestDroppedBeforeTold(t *testing.T) {
+	srv := tcpServer(t, func(*net.TCPConn) {})
+	polls := newStatusTap()
+	run(t, options{router: kernel(nil), think: testTime, taps: tapsOf(polls.tap), applets: applets(func(a *app) {
+		a.both()
+		id, _ := a.open(openBody("tcp", srv), cat.OpenImmediate|cat.OpenBackground)
+		for dropped := (cat.ChannelStatus{Channel: id, Info: cat.StatusDropped}); ; {
+			if list := a.statuses(); len(list) == 1 && list[0] == dropped { // the chain does not end: no event is sent
+				break
+			}
+		}
+		a.dropped(id)
+		a.aside(func() { polls.settled(a) })
+		a.noEvent()
+		a.close(id, 0x3A, 0x02)
+	})})
+}
