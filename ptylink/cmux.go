@@ -14,7 +14,8 @@ import (
 //
 //	AT+CMUX=<mode>[,<subset>[,<port_speed>[,<N1>[,<T1>[,<N2>[,<T2>[,<T3>[,<k>]]]]]]]]
 //
-// T1 and T2 are in units of 10 ms, T3 in seconds. N1 left out is the standard's, timers left out are the other end's own. T3
+// T1 and T2 are in units of 10 ms, T3 in seconds. N1 left out is the standard's, unless the
+// AP's configuration names one; timers left out are the AP's own. T3
 // (wake-up from power saving) and k (window of the error recovery mode) are taken and have no use here.
 //
 // The ranges are written as single values and ranges alone, for ofono reads no list.
@@ -63,11 +64,14 @@ func parseCMUX(c at.Command, cfg mux.Config, speed int) (mux.Config, error) {
 	cfg.Advanced = v.Number("mode", 0, 1) == 1
 	v.NumberOr("subset", 0, 0, 0) // UIH frames only
 	code := v.NumberOr("port speed", 1, 8, 0)
-	n1 := uint64(standardN1)
-	if cfg.Advanced {
-		n1 = standardN1Advanced
+	cfg.N1 = int(v.NumberOr("N1", standardN1, mux.MaxN1, uint64(cfg.N1)))
+	switch {
+	case cfg.N1 > 0:
+	case cfg.Advanced:
+		cfg.N1 = standardN1Advanced
+	default:
+		cfg.N1 = standardN1
 	}
-	cfg.N1 = int(v.NumberOr("N1", standardN1, mux.MaxN1, n1))
 	if n := v.NumberOr("T1", 1, 255, 0); n > 0 {
 		cfg.T1 = time.Duration(n) * muxUnit
 	}

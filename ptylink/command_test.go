@@ -166,12 +166,16 @@ func TestCMUX(t *testing.T) {
 			t.Errorf("%s: %s %v", want, line, err)
 		}
 	}
+	open := mux.Config{KeepAlive: time.Second}
 	parse := func(line string, speed int) (mux.Config, error) {
 		cmds, err := at.ParseLine(line)
 		if err != nil {
 			t.Fatal(err)
 		}
-		return parseCMUX(cmds[0], base, speed)
+		return parseCMUX(cmds[0], open, speed)
+	}
+	if got, err := parseCMUX(at.Command{Name: nameCMUX, Form: at.Set, Args: []at.Arg{at.Num(0)}}, base, 0); err != nil || got != base {
+		t.Errorf("the AP's own N1: %+v %v", got, err)
 	}
 	for line, want := range map[string]mux.Config{
 		"AT+CMUX=0":                     {N1: 31, KeepAlive: time.Second},

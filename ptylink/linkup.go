@@ -296,8 +296,9 @@ func (s *session) wait(ctx context.Context, cfg mux.Config) error {
 	}
 }
 
-// askForLife sends AT where the line has no multiplexer with a keep-alive of its own, and where a command was given up
-// without an answer: an AP may live and yet never answer AT again. An answer that is due for N2 times KeepAlive is an error.
+// askForLife sends AT where the line has no multiplexer with a keep-alive of its own, where the AP does not answer that one,
+// and where a command was given up without an answer: an AP may live and yet never answer AT again. An answer that is due for
+// N2 times KeepAlive is an error.
 func (s *session) askForLife(ctx context.Context, cfg mux.Config) error {
 	tries := cfg.N2
 	if tries <= 0 {
@@ -307,7 +308,8 @@ func (s *session) askForLife(ctx context.Context, cfg mux.Config) error {
 	if !since.IsZero() && time.Since(since) >= time.Duration(tries-1)*cfg.KeepAlive {
 		return fmt.Errorf("keep-alive: %w since %v", at.ErrTimeout, time.Since(since).Round(time.Millisecond))
 	}
-	if s.client.Busy() || s.mux != nil && since.IsZero() {
+	heard := s.mux != nil && time.Since(s.mux.Heard()) < 2*cfg.KeepAlive
+	if s.client.Busy() || heard && since.IsZero() {
 		return nil // a command's own time limit bounds it
 	}
 	ask, cancel := context.WithTimeout(ctx, max(cfg.KeepAlive, leastAsk))

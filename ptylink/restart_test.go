@@ -245,32 +245,13 @@ func TestCloseDown(t *testing.T) {
 	testkit.NoLeaks(t)
 	for _, role := range []mux.Role{mux.Initiator, mux.Responder} {
 		for _, advanced := range []bool{false, true} {
-			// The two ends, indexed by role, with a man between who speaks in the name of role.
-			var end, between [2]net.Conn
-			var ms [2]*mux.Mux
-			for r := range end {
-				end[r], between[r] = net.Pipe()
-				ms[r] = mux.New(end[r], mux.Config{Role: mux.Role(r), Advanced: advanced})
+			octets := closeDown(role)
+			cld := octets[:9] // basic
+			if advanced {
+				cld = octets[15:23]
 			}
-			for r := range between {
-				go func() { _, _ = io.Copy(between[1-r], between[r]) }()
-			}
-			started := make(chan error, 2)
-			for _, m := range ms {
-				go func() { started <- m.Start(within(t, testTime)) }()
-			}
-			if err := errors.Join(await(t, "a start", started), await(t, "the other start", started)); err != nil {
-				t.Fatal(err)
-			}
-			target := ms[1-role]
-			go func() { _, _ = io.WriteString(between[1-role], closeDown(role)) }()
-			await(t, "end of the multiplexer", target.Done())
-			if err := target.Err(); err != nil {
-				t.Errorf("%v, advanced %v: %v", role, advanced, err)
-			}
-			for r := range ms {
-				between[r].Close()
-				ms[r].Close()
+			for _, octets := range []string{octets, cld} {
+				closesDown(t, role, advanced, octets)
 			}
 		}
 		var out strings.Builder
@@ -281,5 +262,37 @@ func TestCloseDown(t *testing.T) {
 		if err != io.EOF || out.String() != "\r\nOK\r\n" {
 			t.Errorf("AT server: %q %v", out.String(), err)
 		}
+	}
+}
+
+// closesDown has octets in the name of role end a multiplexer.
+func closesDown(t *testing.T, role mux.Role, advanced bool, octets string) {
+	t.Helper()
+	// The two ends, indexed by role, with a man between who speaks in the name of role.
+	var end, between [2]net.Conn
+	var ms [2]*mux.Mux
+	for r := range end {
+		end[r], between[r] = net.Pipe()
+		ms[r] = mux.New(end[r], mux.Config{Role: mux.Role(r), Advanced: advanced})
+	}
+	for r := range between {
+		go func() { _, _ = io.Copy(between[1-r], between[r]) }()
+	}
+	started := make(chan error, 2)
+	for _, m := range ms {
+		go func() { started <- m.Start(within(t, testTime)) }()
+	}
+	if err := errors.Join(await(t, "a start", started), await(t, "the other start", started)); err != nil {
+		t.Fatal(err)
+	}
+	target := ms[1-role]
+	go func() { _, _ = io.WriteString(between[1-role], octets) }()
+	await(t, "end of the multiplexer", target.Done())
+	if err := target.Err(); err != nil {
+		t.Errorf("%v, advanced %v: %v", role, advanced, err)
+	}
+	for r := range ms {
+		between[r].Close()
+		ms[r].Close()
 	}
 }

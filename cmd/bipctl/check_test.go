@@ -31,6 +31,11 @@ func TestCheck(t *testing.T) {
 			t.Errorf("%s: %v: %s", program, err, out)
 		}
 	}
+	write("bipd.toml", "[[card]]\nname = \"c\"\nreader = \"vpcd:unix:/x\"\n[card.line]\npath = \"/dev/ttyS0\"\nspeed = 9600\npayload_check = \"off\"\n")
+	if out, err := check("bipd"); err != nil || !strings.Contains(out, "warning: c: line.payload_check") {
+		t.Errorf("a line without payload check: %v: %s", err, out)
+	}
+	write("bipd.toml", configs["bipd.toml"])
 	for _, tc := range []struct{ program, file, add, key string }{
 		{"bipd", "bipd.toml", "colour = 1\n", "terminal.colour"},
 		{"apd", "apd.toml", "[proxy]\nshape = \"x\"\n", "proxy.shape"},

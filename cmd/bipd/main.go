@@ -73,6 +73,9 @@ func run(ctx context.Context, c *config.Bipd, log *slog.Logger) error {
 			return control.Serve(ctx, c.Control.Socket, c.Control.GID(), t, stream)
 		}})
 	}
+	for _, w := range c.Warnings() {
+		log.Warn(w)
+	}
 	log.Info("bipd is ready", "cards", len(c.Cards))
 	return daemon.RunTasks(ctx, tasks...)
 }
@@ -80,6 +83,9 @@ func run(ctx context.Context, c *config.Bipd, log *slog.Logger) error {
 // showPlan says which card would be served where.
 func showPlan(w io.Writer, file string, c *config.Bipd) error {
 	fmt.Fprintf(w, "%s: %d card(s), no fault found\n", file, len(c.Cards))
+	for _, warning := range c.Warnings() {
+		fmt.Fprintf(w, "warning: %s\n", warning)
+	}
 	attached, err := readers.Scan(usbfs.FS{})
 	if err != nil {
 		return fmt.Errorf("USB readers: %w", err)

@@ -30,7 +30,7 @@ type APLine struct {
 	Path      string    `toml:"path"`   // terminal device, or a symbolic link to one
 	Speed     int       `toml:"speed"`  // of a serial port, bit/s; 0 = a pseudo terminal
 	RTSCTS    bool      `toml:"rtscts"` // flow control of a serial port
-	N1        int       `toml:"n1"`     // octets in a frame where the CP does not say; 0 = by the speed
+	N1        int       `toml:"n1"`     // octets in a frame where the CP does not say; 0 = 31
 	KeepAlive *Duration `toml:"keep_alive"`
 }
 

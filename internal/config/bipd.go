@@ -279,6 +279,9 @@ func (l *Line) check() error {
 	if _, ok := checkModes[l.PayloadCheck]; !ok {
 		return fmt.Errorf("line.payload_check: %q is none of auto, on, off", l.PayloadCheck)
 	}
+	if l.PayloadCheck == "on" && !l.Multiplexer {
+		return errors.New("line.payload_check: on: a line without multiplexer has none")
+	}
 	if err := checkN1(l.N1); err != nil {
 		return fmt.Errorf("line.%w", err)
 	}

@@ -106,6 +106,7 @@ func TestBipdFaults(t *testing.T) {
 		"N1 below all":       {card + "[card.line]\npath = \"/x\"\nn1 = 30\n", "line.n1: 30"},
 		"speed":              {card + "[card.line]\npath = \"/x\"\nspeed = 777\n", "line.speed: 777"},
 		"RTS without speed":  {card + "[card.line]\npath = \"/x\"\nrtscts = true\n", "line.rtscts: "},
+		"check without mux":  {card + "[card.line]\npath = \"/x\"\nmultiplexer = false\npayload_check = \"on\"\n", `line.payload_check: on: a line without`},
 		"payload check":      {card + "[card.line]\npath = \"/x\"\npayload_check = \"yes\"\n", `line.payload_check: "yes" is none`},
 		"PIN for all to see": {card + "pin_file = \"" + open + "\"\n", "has mode 0644, so that others than its owner have access: chmod 600"},
 		"no PIN":             {card + "pin_file = \"" + letters + "\"\n", "does not hold 4 to 8 digits"},

@@ -57,8 +57,9 @@ type Config struct {
 	T2 time.Duration
 	// N2 is the number of tries, default 3.
 	N2 int
-	// KeepAlive is the silence of the peer after which a Test command asks for life;
-	// 0 is never. N2 unanswered ones end the multiplexer. Any frame counts as life.
+	// KeepAlive is the silence of the peer after which a Test command asks for life,
+	// or an MSC where Test is not answered; 0 is never. Any frame counts as life. N2
+	// unanswered ones end the multiplexer, if the peer has answered such before.
 	KeepAlive time.Duration
 	// MaxDLCI is the highest DLC that may be opened, by either side; default and most 61.
 	MaxDLCI int

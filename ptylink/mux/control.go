@@ -12,6 +12,7 @@ type command struct {
 	d     *DLC // of MSC and PN
 	value []byte
 	retry retry
+	life  bool // a question of the keep-alive
 }
 
 // command sends a control message and sends it again until it is answered. An older
@@ -75,11 +76,15 @@ func (s *station) unanswered(c *command, now time.Time) {
 			s.connect(c.d, now)
 		}
 	case msgTest:
-		s.end(fmt.Errorf("keep-alive: %w", ErrTimeout))
+		s.noLife(msgTest, now)
 	case msgCLD:
 		s.link = retry{}
 		s.tryLink(frameDISC, now)
 	case msgMSC, msgFCon:
+		if c.life {
+			s.noLife(msgMSC, now)
+			return
+		}
 		if s.answers[c.typ] || c.typ == msgFCon && s.answers[msgFCoff] {
 			s.command(c.typ, c.d, nil, now) // the line ate it: without it the peer might stay stopped for ever
 			return
@@ -89,7 +94,7 @@ func (s *station) unanswered(c *command, now time.Time) {
 }
 
 // handleControl takes the information field of a frame on DLCI 0.
-func (s *station) handleControl(info []byte, now time.Time) {
+func (s *station) handleControl(info []byte, fromPeer bool, now time.Time) {
 	info, ok := s.checkControl(info)
 	if !ok {
 		s.cfg.Log.Debug("mux: payload check failed, control messages dropped")
@@ -102,6 +107,14 @@ func (s *station) handleControl(info []byte, now time.Time) {
 			return
 		}
 		info = rest
+		switch {
+		case fromPeer:
+		case s.ownCommand(m):
+			s.saysEcho()
+			continue
+		case m.command || s.answersUs(m):
+			s.alive(now)
+		}
 		if m.command {
 			err = s.handleCommand(m, now)
 		} else {
@@ -211,6 +224,7 @@ func (s *station) agree(dlci, n1 int) {
 // handleResponse takes the peer's response to a command of ours.
 func (s *station) handleResponse(m message, now time.Time) error {
 	s.answers[m.typ] = true
+	s.lively[m.typ] = true
 	switch m.typ {
 	case msgMSC:
 		status, err := parseModemStatus(m.value)
@@ -271,6 +285,7 @@ func (s *station) notSupported(value []byte, now time.Time) {
 			continue
 		}
 		delete(s.answers, t)
+		s.lively[t] = true // in its way
 		if t == msgTest {
 			s.forget(t, nil)
 		} else {

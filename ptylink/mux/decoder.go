@@ -27,6 +27,7 @@ type decoder struct {
 	content []byte
 	decided int // frames given out or dropped so far
 	dropped int
+	junk    int // octets that were part of no valid frame, flags not counted
 }
 
 // feed adds octets from the line. Frames given out before become invalid.
@@ -74,6 +75,7 @@ func (d *decoder) next() (frame, bool) {
 		}
 		d.decided++
 		d.dropped++
+		d.junk += n
 		// The octet at pos is the first after a flag, so the search cannot find
 		// the same start again. A closing flag that was used up stays in force.
 		d.synced = n > 0
@@ -90,9 +92,11 @@ func (d *decoder) sync() bool {
 	if !d.synced {
 		i := bytes.IndexByte(d.buf[d.pos:], flag)
 		if i < 0 {
+			d.junk += len(d.buf) - d.pos
 			d.pos = len(d.buf)
 			return false
 		}
+		d.junk += i
 		d.pos += i + 1
 		d.synced = true
 	}

@@ -82,14 +82,27 @@ func ua(f frame) []frame {
 	return []frame{{dlci: f.dlci, cr: true, typ: frameUA, pf: true}}
 }
 
-// TestSilentPeer has a peer that answers no message: the keep-alive finds out, and
-// Close comes back.
+// uaOnce answers SABM, and one message: a peer that dies then.
+func uaOnce() func(f frame) []frame {
+	answered := false
+	return func(f frame) []frame {
+		if f.typ != frameUIH || f.dlci != 0 || answered {
+			return ua(f)
+		}
+		answered = true
+		m, _, _ := parseMessage(f.info)
+		m.command = false
+		return []frame{{typ: frameUIH, info: appendMessage(nil, m)}}
+	}
+}
+
+// TestSilentPeer has a peer that answers one message and no other: the keep-alive finds out, and Close comes back.
 func TestSilentPeer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		testkit.NoLeaks(t)
 		for _, keepAlive := range []time.Duration{0, 20 * time.Millisecond} {
 			la, lb := net.Pipe()
-			rawPeer(t, lb, ua)
+			rawPeer(t, lb, uaOnce())
 			cfg := quick
 			cfg.KeepAlive = keepAlive
 			m := New(la, cfg)

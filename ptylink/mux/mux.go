@@ -167,6 +167,14 @@ func (m *Mux) Err() error {
 	return m.s.err
 }
 
+// Heard tells when the peer last showed life; what this end sent and the line gave back is none. A multiplexer whose peer
+// is not known to answer the questions of the keep-alive does not end by silence: its user may then ask one of its own.
+func (m *Mux) Heard() time.Time {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.s.heard
+}
+
 // unlock gives the lock back after a change.
 func (m *Mux) unlock() {
 	m.settle()

@@ -55,6 +55,10 @@ type station struct {
 	fc      bool                  // the peer was told to stop as a whole
 	answers map[messageType]bool  // commands that the peer has responded to
 	noPN    bool                  // the peer does not answer PN
+	lively  map[messageType]bool  // questions of the keep-alive that the peer has answered
+	mute    map[messageType]bool  // those that it did not answer, though it may live
+	peerCR  bool                  // the peer's data has the right C/R bit
+	echoes  bool                  // that the line echoes was said
 	checked []byte                // last information field with its check
 
 	openings uint32 // DLCs opened from this side, see nextOpening
@@ -64,11 +68,15 @@ type station struct {
 	commands []*command
 	link     retry // SABM or DISC on DLCI 0
 
-	heard    time.Time // last valid frame
+	heard    time.Time // last sign of life from the peer, see alive
 	octets   time.Time // last octets
 	half     halfFrame
 	halfDue  time.Time // when to look at half; zero: not
 	closeDue time.Time // in muxClosing: data not sent by then is given up
+
+	junk     int       // octets that are no frame, since the start
+	junkDue  time.Time // when to tell them
+	junkSaid bool
 
 	dirty bool // there may be something to send
 	rearm bool // nextTimer has changed
@@ -95,7 +103,7 @@ const (
 func newStation(cfg Config, changed *sync.Cond) *station {
 	cfg = cfg.withDefaults()
 	return &station{cfg: cfg, changed: changed, dec: decoder{advanced: cfg.Advanced, n1: cfg.N1},
-		answers: map[messageType]bool{}}
+		answers: map[messageType]bool{}, lively: map[messageType]bool{}, mute: map[messageType]bool{}}
 }
 
 // halfTime is the age at which a half frame is given up: many times what the longest
@@ -133,21 +141,30 @@ func (s *station) receive(p []byte, now time.Time) {
 
 // decode handles the frames that are complete.
 func (s *station) decode(now time.Time) {
-	dropped := s.dec.dropped
+	running, junk := s.state == muxOpen, s.dec.junk
 	for s.state != muxEnded {
 		f, ok := s.dec.next()
 		if !ok {
 			break
 		}
-		s.heard = now
-		s.handle(f, now)
+		s.take(f, now)
 	}
-	if n := s.dec.dropped - dropped; n > 0 {
-		s.cfg.Log.Debug("mux: dropped octets that are no valid frame", "times", n)
+	if running {
+		s.babble(s.dec.junk-junk, now) // before the start, text is usual
 	}
-	if s.heard.Equal(now) {
-		s.forget(msgTest, nil) // any frame is life
+}
+
+// take takes one frame, unless it is one of this end's that came back.
+func (s *station) take(f frame, now time.Time) {
+	if s.echoed(f) {
+		s.saysEcho()
+		return
 	}
+	if s.fromPeer(f) {
+		s.alive(now)
+		s.peerCR = s.peerCR || f.typ == frameUIH && f.dlci > 0
+	}
+	s.handle(f, now)
 }
 
 // handle takes one frame.
@@ -209,7 +226,7 @@ func (s *station) handleLink(f frame, now time.Time) {
 	case (f.typ == frameUA || f.typ == frameDM) && s.state == muxClosing && !s.link.due.IsZero():
 		s.end(nil)
 	case (f.typ == frameUIH || f.typ == frameUI) && running:
-		s.handleControl(f.info, now)
+		s.handleControl(f.info, s.fromPeer(f), now)
 	case f.typ == frameUIH && s.state == muxIdle && s.cfg.Role == Responder:
 		s.handleEarly(f.info)
 	}
@@ -264,6 +281,8 @@ func (s *station) restart() {
 	s.stopped, s.fc = false, false
 	s.noPN = false
 	clear(s.answers)
+	clear(s.lively)
+	clear(s.mute)
 }
 
 // close ends the multiplexer: the DLCs that were closed send what they hold and DISC,
@@ -320,6 +339,7 @@ func (s *station) end(err error) {
 	}
 	s.state = muxEnded
 	s.err = err
+	s.tellJunk()
 	reason := ErrClosed
 	if err != nil {
 		reason = err

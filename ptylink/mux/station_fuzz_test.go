@@ -14,7 +14,7 @@ func FuzzStation(f *testing.F) {
 	f.Add([]byte(sabm0+"\xf9\x03\xef\x05\xc3\x01\xf2\xf9"), uint8(200), true)
 	f.Add([]byte("\xf9\x03\x73\x01\xd7\xf9\xf9\x07\x73\x01\x15\xf9\xf9\x01\xef\x09\xe3\x05\x07\x0d\x9a\xf9"), uint8(7), false)
 	f.Fuzz(func(t *testing.T, in []byte, cut uint8, responder bool) {
-		cfg := Config{N1: 64, KeepAlive: time.Second, Negotiate: cut&1 != 0}
+		cfg := Config{N1: 64, KeepAlive: time.Second, Negotiate: cut&1 != 0, Check: cut&2 != 0}
 		if responder {
 			cfg.Role = Responder
 		}

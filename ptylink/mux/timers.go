@@ -36,7 +36,10 @@ func (s *station) tick(now time.Time) {
 		}
 	}
 	if due(s.keepAliveDue()) {
-		s.command(msgTest, nil, []byte("alive"), now)
+		s.askForLife(now)
+	}
+	if due(s.junkDue) {
+		s.tellJunk()
 	}
 }
 
@@ -124,9 +127,12 @@ func (s *station) abortAll(now time.Time) {
 	s.closeDown(now)
 }
 
-// keepAliveDue is when the peer's silence calls for a Test; zero is never.
+// keepAliveDue is when the peer's silence calls for a question; zero is never.
 func (s *station) keepAliveDue() time.Time {
-	if s.state != muxOpen || s.cfg.KeepAlive <= 0 || s.waiting(msgTest) {
+	if s.state != muxOpen || s.cfg.KeepAlive <= 0 || s.asking() {
+		return time.Time{}
+	}
+	if _, _, ok := s.question(); !ok {
 		return time.Time{}
 	}
 	return s.heard.Add(s.cfg.KeepAlive)
@@ -147,6 +153,7 @@ func (s *station) nextTimer() time.Time {
 	earlier(s.link.due)
 	earlier(s.closeDue)
 	earlier(s.keepAliveDue())
+	earlier(s.junkDue)
 	for _, d := range s.dlcs {
 		if d == nil {
 			continue

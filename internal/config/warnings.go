@@ -1,0 +1,14 @@
+package config
+
+import "fmt"
+
+// Warnings are what an operator should know of a configuration that has no fault: one sentence each.
+func (c *Bipd) Warnings() (all []string) {
+	for _, card := range c.Cards {
+		if l := card.Line; l != nil && l.Speed != 0 && l.PayloadCheck == "off" {
+			all = append(all, fmt.Sprintf("%s: line.payload_check = \"off\" on a serial port: octets that the line changes "+
+				"reach card and server unnoticed", card.Name))
+		}
+	}
+	return all
+}
