@@ -71,13 +71,16 @@ func (d *describer) add(t TLV) {
 
 func (d *describer) describe(t TLV) string {
 	v := t.Value
-	if d.command == TypeOpenChannel && !d.response && t.Tag != TagTextString && !publicTags[t.Tag] {
+	if hasLogin(d.command) && !d.response && t.Tag != TagTextString && !publicTags[t.Tag] {
 		return fmt.Sprintf("%s (%d octets, not shown)", t.Tag.name(), len(v)) // it may be a password with a wrong tag
 	}
 	switch t.Tag {
 	case TagAlphaIdentifier:
 		return fmt.Sprintf("alpha %q", (&Alpha{v}).Decode())
 	case TagTextString:
+		if d.command == TypeLaunchBrowser {
+			return fmt.Sprintf("text (%d octets, not shown)", len(v))
+		}
 		if d.command == TypeOpenChannel {
 			d.texts++
 			return [...]string{"login", "password"}[min(d.texts, 2)-1] + " (not shown)"

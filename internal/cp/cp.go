@@ -319,7 +319,7 @@ func (c *CP) runSession(ctx context.Context) error {
 		return fmt.Errorf("activating the card: %w", err)
 	}
 	defer card.Close()
-	session := cat.NewSession(uicc.Settle(card, c.tap), cat.Config{
+	session := cat.NewSession(uicc.Settle(card, (&tap{c: c}).exchange), cat.Config{
 		Name: c.cfg.Name, PIN: c.cfg.PIN, PollInterval: c.cfg.PollInterval, AllowAPDU: c.cfg.AllowAPDU,
 		MayReset: c.quota.resets.Allow, Log: c.quota.cardLog, Trace: c.cfg.Trace,
 	})

@@ -9,16 +9,38 @@ import (
 	"bipd/trace"
 )
 
-// Instructions whose data are secret (ETSI TS 102 221 table 10.5), and those whose response may be a proactive command.
-const (
-	insVerify, insChangePIN, insDisablePIN, insEnablePIN, insUnblockPIN = 0x20, 0x24, 0x26, 0x28, 0x2C
-	insAuthenticate                                                     = 0x88
-	insFetch, insGetResponse                                            = 0x12, 0xC0
-)
+// Instructions whose response may be a proactive command (ETSI TS 102 221 table 10.5).
+const insFetch, insGetResponse = 0x12, 0xC0
 
-// tap traces a raw exchange with the card. PINs and keys are masked, and the login and password of an OPEN CHANNEL;
-// lengths are kept.
-func (c *CP) tap(capdu, rapdu []byte, start time.Time, _ time.Duration) {
+// secretData are the instructions whose data are secret, or may be: PINs and what unblocks them, challenges, keys (ETSI TS
+// 102 221 table 10.5; ISO/IEC 7816-4 table 4, whose odd ones have the data in BER-TLV; GlobalPlatform's PUT KEY).
+var secretData = map[byte]bool{
+	0x20: true, 0x21: true, // VERIFY
+	0x24: true, 0x25: true, // CHANGE PIN
+	0x26: true, 0x27: true, // DISABLE PIN
+	0x28: true, 0x29: true, // ENABLE PIN
+	0x2C: true, 0x2D: true, // UNBLOCK PIN
+	0x82: true, 0x83: true, // EXTERNAL AUTHENTICATE
+	0x86: true, 0x87: true, // GENERAL AUTHENTICATE
+	0x88: true, 0x89: true, // AUTHENTICATE, RUN GSM ALGORITHM
+	0xD8: true, 0xD9: true, // PUT KEY
+}
+
+// secretResponse are those whose response is secret: keys that a session is protected with.
+var secretResponse = map[byte]bool{0x86: true, 0x87: true, 0x88: true, 0x89: true}
+
+// tap traces the raw exchanges of one session. PINs and keys are masked, and the login and password of a proactive
+// command; lengths are kept. It is for the goroutine that owns the card.
+type tap struct {
+	c    *CP
+	last byte // instruction of the last command but GET RESPONSE, which brings the rest of its response
+}
+
+func (t *tap) exchange(capdu, rapdu []byte, start time.Time, _ time.Duration) {
+	if len(capdu) > 1 && capdu[1] != insGetResponse {
+		t.last = capdu[1]
+	}
+	c := t.c
 	if !c.cfg.Trace.Wanted() {
 		return
 	}
@@ -27,36 +49,33 @@ func (c *CP) tap(capdu, rapdu []byte, start time.Time, _ time.Duration) {
 	if rapdu == nil {
 		e.Err = "no answer"
 	} else {
-		e.RAPDU = hex.EncodeToString(maskResponse(capdu, rapdu))
+		e.RAPDU = hex.EncodeToString(maskResponse(t.last, capdu, rapdu))
 	}
 	c.cfg.Trace.Emit(e)
 }
 
 func maskCommand(capdu []byte) []byte {
-	if len(capdu) <= 5 {
+	if len(capdu) <= 5 || !secretData[capdu[1]] {
 		return capdu
 	}
-	switch capdu[1] {
-	case insVerify, insChangePIN, insDisablePIN, insEnablePIN, insUnblockPIN, insAuthenticate:
-		shown := slices.Clone(capdu)
-		clear(shown[5:])
-		return shown
-	}
-	return capdu
+	shown := slices.Clone(capdu)
+	clear(shown[5:])
+	return shown
 }
 
-// maskResponse masks the response to capdu; the status word stays.
-func maskResponse(capdu, rapdu []byte) []byte {
+// maskResponse masks the response to capdu, or to the command of the instruction last where capdu is GET RESPONSE; the
+// status word stays.
+func maskResponse(last byte, capdu, rapdu []byte) []byte {
 	n := len(rapdu) - 2
 	if len(capdu) < 2 || n <= 0 {
 		return rapdu
 	}
 	var data []byte
-	switch ins := capdu[1]; {
-	case ins == insFetch, ins == insGetResponse && rapdu[0] == 0xD0:
-		data = cat.Mask(rapdu[:n])
-	case ins == insAuthenticate:
+	switch {
+	case secretResponse[last]:
 		data = make([]byte, n)
+	case last == insFetch, capdu[1] == insGetResponse && rapdu[0] == 0xD0:
+		data = cat.Mask(rapdu[:n])
 	default:
 		return rapdu
 	}
