@@ -177,15 +177,24 @@ func cardEvent(status, location, code, objects string) (control.CardEvent, error
 
 func apduCommand() *cobra.Command {
 	cmd := &cobra.Command{
-		Use: "apdu <hex>", Short: "Send the card a raw command APDU, where bipd.toml allows it", Args: cobra.MinimumNArgs(1),
+		Use: "apdu <hex> | -", Short: "Send the card a raw command APDU, where bipd.toml allows it", Args: cobra.MinimumNArgs(1),
 		Long: `apdu sends the card a raw command APDU between two proactive commands and shows the
 response. It needs control.allow_apdu in bipd.toml. What it changes in the card,
-the selected file for one, stays changed.`,
+the selected file for one, stays changed. With - in place of the APDU it is read from
+standard input: keys and PINs in arguments can be seen by every user of the machine.`,
+		Example: "  bipctl apdu 00A40004023F00\n  bipctl apdu - < verify.hex",
 	}
 	on := addCardFlags(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		apdu := strings.Join(args, "")
+		if apdu == "-" {
+			var err error
+			if apdu, err = readHex(cmd.InOrStdin()); err != nil {
+				return err
+			}
+		}
 		return on.act(cmd.Context(), func(ctx context.Context, c *control.Client, card string) error {
-			r, err := c.Transmit(ctx, card, control.APDU{APDU: strings.Join(args, "")})
+			r, err := c.Transmit(ctx, card, control.APDU{APDU: apdu})
 			if err != nil {
 				return err
 			}
@@ -193,4 +202,23 @@ the selected file for one, stays changed.`,
 		})
 	}
 	return cmd
+}
+
+// maxHex is more than an extended APDU takes in hex with blanks between the octets.
+const maxHex = 1 << 18
+
+// readHex reads hex to its end, without the blanks and line ends in it.
+func readHex(r io.Reader) (string, error) {
+	b, err := io.ReadAll(io.LimitReader(r, maxHex+1))
+	if err != nil {
+		return "", fmt.Errorf("standard input: %w", err)
+	}
+	text := strings.Join(strings.Fields(string(b)), "")
+	switch {
+	case len(b) > maxHex:
+		return "", errors.New("standard input has more than an APDU")
+	case text == "":
+		return "", errors.New("standard input has no APDU")
+	}
+	return text, nil
 }

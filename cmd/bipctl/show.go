@@ -100,7 +100,8 @@ the APDUs, and the network side of the channels as they tell it, are written liv
 as a capture for Wireshark: bipctl trace --pcapng - | wireshark -k -i -
 
 Where a daemon had to drop events, since they were not taken fast enough, one with
-"lost" says how many; ladder, page and capture show it, too.`,
+"lost" says how many; ladder, page and capture show it, too. Pages and captures are
+written with mode 0600, in place of a regular file, not through a link.`,
 		Args: cobra.NoArgs,
 	}
 	sockets := cmd.Flags().StringSliceP("socket", "s", []string{defaultSocket}, "control sockets of the daemons")
@@ -195,12 +196,12 @@ func follow(ctx context.Context, sockets []string, f func(trace.Event) error) er
 	return first
 }
 
-// followCapture writes a capture until ctx ends. The file is for its owner alone: what cards say is in it.
+// followCapture writes a capture until ctx ends.
 func followCapture(ctx context.Context, sockets []string, path string) error {
 	f := os.Stdout
 	if path != "-" {
 		var err error
-		if f, err = os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600); err != nil {
+		if f, err = createPrivate(path); err != nil {
 			return err
 		}
 	}
@@ -225,7 +226,7 @@ func writeLadders(s screen, events []trace.Event, text bool, html string) error 
 	if html == "" {
 		return nil
 	}
-	f, err := os.Create(html)
+	f, err := createPrivate(html)
 	if err != nil {
 		return err
 	}
