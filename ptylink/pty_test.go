@@ -222,6 +222,13 @@ func TestLinesEnd(t *testing.T) {
 func TestTTYIsExclusive(t *testing.T) {
 	p := testPTY(t, PTYConfig{})
 	first := testTTY(t, p.Slave())
+	var exclusive int // which stops other programs, root's apart
+	if err := control(first.(*TTY).f, func(fd int) (err error) {
+		exclusive, err = unix.IoctlGetInt(fd, unix.TIOCGEXCL)
+		return err
+	}); err != nil || exclusive != 1 {
+		t.Errorf("exclusive use: %d, %v", exclusive, err)
+	}
 	if _, err := OpenTTY(p.Slave(), TTYConfig{}); !errors.Is(err, syscall.EWOULDBLOCK) && !errors.Is(err, syscall.EBUSY) {
 		t.Error(err)
 	}

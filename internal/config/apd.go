@@ -3,8 +3,6 @@ package config
 import (
 	"errors"
 	"fmt"
-	"path/filepath"
-	"strings"
 	"time"
 
 	"bipd/ap"
@@ -76,8 +74,8 @@ func (c *Apd) check() error {
 		switch {
 		case l.Name == "" || l.Path == "":
 			errs = append(errs, fmt.Errorf("line %d: name and path are needed", i+1))
-		case strings.HasPrefix(filepath.Clean(l.Path), "/dev/pts/"):
-			errs = append(errs, fmt.Errorf("line %d: path: %s may be anybody's terminal tomorrow: name a symbolic link to it", i+1, l.Path))
+		case checkNotPTY(l.Path) != nil:
+			errs = append(errs, fmt.Errorf("line %d: %w", i+1, checkNotPTY(l.Path)))
 		case names[l.Name]:
 			errs = append(errs, fmt.Errorf("line %d: the name %q is taken", i+1, l.Name))
 		}

@@ -270,6 +270,9 @@ func (l *Line) check() error {
 	if _, err := l.FileMode(); err != nil {
 		return err
 	}
+	if err := checkNotPTY(l.Path); err != nil {
+		return fmt.Errorf("line.%w", err)
+	}
 	if _, err := lookupGroup(l.Group); err != nil {
 		return fmt.Errorf("line.%w", err)
 	}

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"path/filepath"
+	"strings"
 	"time"
 
 	"bipd/ptylink"
@@ -21,6 +23,15 @@ const (
 func checkN1(n1 int) error {
 	if n1 != 0 && (n1 < lowestN1 || n1 > highestN1) {
 		return fmt.Errorf("n1: %d is not %d to %d octets", n1, lowestN1, highestN1)
+	}
+	return nil
+}
+
+// checkNotPTY refuses the path of a pseudo terminal itself, which is another one's after its program has ended. A symbolic
+// link to it has an age, which tells.
+func checkNotPTY(path string) error {
+	if strings.HasPrefix(filepath.Clean(path), "/dev/pts/") {
+		return fmt.Errorf("path: %s may be anybody's terminal tomorrow: name a symbolic link to it", path)
 	}
 	return nil
 }
