@@ -74,14 +74,25 @@ func TestStandardError(t *testing.T) {
 		serves := func(stderr string) {
 			t.Helper()
 			began := time.Now()
+			if name == "apd" {
+				s.awaitLines() // before that the cards read what bipd still has of an apd before this one
+			}
 			s.awaitLoading()
 			t.Logf("%s with standard error %s: the cards load after %v", name, stderr, time.Since(began).Round(time.Millisecond))
+		}
+
+		stop := func() {
+			t.Helper()
+			s.stop(name)
+			if name == "apd" {
+				s.await("bipd to miss apd", func() bool { return s.linesUp() == 0 })
+			}
 		}
 
 		r, w := fullPipe(t)
 		startAs(name, w)
 		serves("full")
-		s.stop(name)
+		stop()
 
 		startAs(name, w)
 		w.Close()
@@ -99,7 +110,7 @@ func TestStandardError(t *testing.T) {
 		case <-time.After(patience):
 			t.Error("what was logged meanwhile does not come")
 		}
-		s.stop(name)
+		stop()
 
 		r, w, err := os.Pipe()
 		if err != nil {
@@ -109,11 +120,11 @@ func TestStandardError(t *testing.T) {
 		startAs(name, w)
 		w.Close()
 		serves("without a reader")
-		s.stop(name)
+		stop()
 
 		startAs(name, nil, "sh", "-c", `exec "$0" "$@" 2>&-`)
 		serves("not open")
-		s.stop(name)
+		stop()
 		s.stop(other)
 	}
 }
