@@ -111,9 +111,9 @@ func (a *app) serveClients(id, clients int) {
 	}
 }
 
-// TestServerQueue has clients of all kinds come while others are served: each gets its own answer, whole, and the card never hears of a
-// client without having heard of the end of the one before. Its Nightly form has more of them.
-func TestServerQueue(t *testing.T) {
+// TestServerQueueNightly has clients of all kinds come while others are served: each gets its own answer, whole, and the card never hears of a
+// client without having heard of the end of the one before. The whole form has more of them.
+func TestServerQueueNightly(t *testing.T) {
 	clients, atOnce := 60, 4
 	if testkit.Nightly() {
 		clients = 3000

@@ -195,9 +195,9 @@ func slowTime() time.Duration {
 	return 2500 * time.Millisecond
 }
 
-// TestSlowServer has a server take nothing for a while after the channel has ended, in each way: it gets everything that was answered
-// 00, and then FIN. Its Nightly form waits for longer.
-func TestSlowServer(t *testing.T) {
+// TestSlowServerNightly has a server take nothing for a while after the channel has ended, in each way: it gets everything that was answered
+// 00, and then FIN. The whole form waits for longer.
+func TestSlowServerNightly(t *testing.T) {
 	for name, e := range channelEnds {
 		t.Run(name, func(t *testing.T) {
 			s := newSlowServer(t, e.server)
