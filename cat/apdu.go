@@ -19,6 +19,7 @@ const (
 	insTerminalResponse = 0x14
 	insVerify           = 0x20
 	insSelect           = 0xA4
+	insReadBinary       = 0xB0
 	insReadRecord       = 0xB2
 	insEnvelope         = 0xC2
 	insStatus           = 0xF2

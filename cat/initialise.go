@@ -61,10 +61,16 @@ func (s *Session) selectApplication(ctx context.Context) error {
 	}
 	if sw == uicc.SWClassNotSupported {
 		s.gsm = true
+		if err := s.checkICCID(ctx, classGSM); err != nil {
+			return err
+		}
 		s.directory, sw, err = s.selectFile(ctx, classGSM, 0x00, []byte{0x7F, 0x20})
 		if err == nil && !sw.OK() {
 			s.log.Warn("card has no GSM directory", "sw", sw)
 		}
+		return err
+	}
+	if err := s.checkICCID(ctx, classInterindustry); err != nil {
 		return err
 	}
 	aid, err := s.findUSIM(ctx)
@@ -80,6 +86,53 @@ func (s *Session) selectApplication(ctx context.Context) error {
 		s.log.Warn("card refused to select the USIM", "aid", hexOf(aid), "sw", sw)
 	}
 	return err
+}
+
+// checkICCID notes whether the card is the one that the PIN is for, where it is for one alone: its EF_ICCID (ETSI TS 102
+// 221 clause 13.2) can be read without a PIN. The current directory is the master file, of a
+// class A0 card too afterwards. An eUICC tells the ICCID of the
+// profile that is enabled.
+func (s *Session) checkICCID(ctx context.Context, cla byte) error {
+	if s.notPINs = s.cfg.PIN != "" && s.cfg.PINICCID != ""; !s.notPINs {
+		return nil
+	}
+	if cla == classGSM { // which has not selected it yet
+		if _, _, err := s.selectFile(ctx, cla, 0x00, []byte{0x3F, 0x00}); err != nil {
+			return err
+		}
+	}
+	var data []byte
+	_, sw, err := s.selectFile(ctx, cla, 0x00, []byte{0x2F, 0xE2})
+	if err == nil && sw.OK() {
+		data, sw, err = s.transmit(ctx, cla, insReadBinary, 0, 0, nil, iccidLength)
+	}
+	switch {
+	case err != nil:
+		return err
+	case !sw.OK():
+		s.log.Warn("PIN not tried: the card does not tell its ICCID", "sw", sw)
+	case iccidDigits(data) != s.cfg.PINICCID:
+		s.log.Warn("PIN not tried: it is for a card with another ICCID", "iccid", iccidDigits(data))
+	default:
+		s.notPINs = false
+	}
+	return nil
+}
+
+const iccidLength = 10 // octets of EF_ICCID
+
+// iccidDigits reads the digits of EF_ICCID, two an octet, the lower half first; F fills the rest.
+func iccidDigits(b []byte) string {
+	var digits []byte
+	for _, o := range b {
+		for _, half := range [2]byte{o & 0x0F, o >> 4} {
+			if half > 9 {
+				return string(digits)
+			}
+			digits = append(digits, '0'+half)
+		}
+	}
+	return string(digits)
 }
 
 func (s *Session) selectFile(ctx context.Context, cla, p1 byte, id []byte) ([]byte, uicc.StatusWord, error) {
@@ -131,10 +184,10 @@ func applicationID(record []byte) []byte {
 // keyGlobalPIN is the key reference of the first application PIN (ETSI TS 102 221 clause 9.5.1); class A0 cards call it CHV1.
 const keyGlobalPIN = 0x01
 
-// verifyPIN presents the configured PIN, unless the card does not ask for one. It never uses the last try, nor one of a
+// verifyPIN presents the configured PIN, unless it is another card's or the card does not ask for one. It never uses the last try, nor one of a
 // card that does not tell how many are left.
 func (s *Session) verifyPIN(ctx context.Context) error {
-	if s.cfg.PIN == "" {
+	if s.cfg.PIN == "" || s.notPINs {
 		return nil
 	}
 	if n := len(s.cfg.PIN); n < 4 || n > 8 {

@@ -276,3 +276,70 @@ func TestCancelledAtStart(t *testing.T) {
 		}
 	})
 }
+
+// A PIN that is for one card is tried on no other, nor on one that does not tell which it is; without it the card is
+// served all the same.
+func TestPINOfOneCard(t *testing.T) {
+	const own = "8944500102198304826"
+	for _, tc := range []struct {
+		name, iccid string
+		gsm         bool
+	}{
+		{"its own", own, false},
+		{"another", "8944500102198304834", false},
+		{"longer", own + "1", false},
+		{"not told", "", false},
+		{"its own, class A0", own, true},
+		{"another, class A0", "8944500102198304834", true},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				card := newTestCard(t)
+				card.gsm, card.directory = tc.gsm, gsmDirectory(0, 3)
+				var selected []byte
+				card.hook = func(_ int, cmd uicc.Command) ([]byte, error, bool) {
+					if cmd.CLA == classGSM != tc.gsm {
+						return nil, nil, false
+					}
+					switch cmd.INS {
+					case insSelect:
+						selected = cmd.Data
+					case insReadBinary:
+						if tc.iccid == "" || !bytes.Equal(selected, []byte{0x2F, 0xE2}) {
+							return sw(0x6982), nil, true
+						}
+						return append(codedICCID(tc.iccid), 0x90, 0x00), nil, true
+					case insVerify:
+						if len(cmd.Data) == 0 {
+							return sw(0x63C3), nil, true
+						}
+						return sw(0x9000), nil, true
+					}
+					return nil, nil, false
+				}
+				b := runSession(t, card, Config{PIN: "1234", PINICCID: own})
+				verify, profile := "0020000108", "8010"
+				if tc.gsm {
+					verify, profile = "A020000108", "A010"
+				}
+				if n := card.count(verify); (n == 1) != (tc.iccid == own) || n > 1 {
+					t.Errorf("the PIN was presented %d times", n)
+				}
+				if card.count(profile) != 1 {
+					t.Error("the card is not served")
+				}
+				b.stop()
+			})
+		})
+	}
+}
+
+// codedICCID codes the digits as EF_ICCID has them.
+func codedICCID(digits string) []byte {
+	b := bytes.Repeat([]byte{0xFF}, iccidLength)
+	for i, d := range digits {
+		shift := 4 * (i % 2)
+		b[i/2] = b[i/2]&^(0x0F<<shift) | byte(d-'0')<<shift
+	}
+	return b
+}

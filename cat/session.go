@@ -16,6 +16,8 @@ import (
 type Config struct {
 	Name string // of the card, in logs and traces
 	PIN  string // global PIN of the USIM, 4 to 8 digits; empty = none is tried. It is never logged.
+	// PINICCID is the ICCID of the card that the PIN is for, in digits: no other is tried with it. Empty = every card is.
+	PINICCID string
 	// PollInterval is the time between two STATUS commands before the card asks for another. 0 = 30 s (ETSI TS 102 221
 	// clause 14.5.2 lets the terminal choose).
 	PollInterval time.Duration
@@ -45,6 +47,7 @@ type Session struct {
 	errands    []*errand // the operator's, in order
 
 	gsm         bool   // class A0 card
+	notPINs     bool   // the card is not the one that the PIN is for
 	directory   []byte // what a class A0 card told of its GSM directory
 	shortStatus bool   // the card takes STATUS without data
 	waiting     int    // length of the proactive command that waits in the card; 0 = none

@@ -52,7 +52,9 @@ type Card struct {
 	Name    string `toml:"name"`
 	Reader  string `toml:"reader"`   // "ccid:<selector>", "pcsc:<reader name>", "vpcd:unix:<path>" or "vpcd:tcp:<address>"
 	PINFile string `toml:"pin_file"` // file that holds the PIN and that only its owner may read
-	Line    *Line  `toml:"line"`
+	// PINICCID is the ICCID of the one card that the PIN is tried on, in digits; empty = every card.
+	PINICCID string `toml:"pin_iccid"`
+	Line     *Line  `toml:"line"`
 
 	PIN string         `toml:"-"` // from PINFile
 	USB *ccid.Selector `toml:"-"` // from Reader; nil where that is no USB reader of our own
@@ -216,6 +218,12 @@ func (c *Card) check() error {
 	}
 	if err := c.checkReader(); err != nil {
 		return err
+	}
+	if n := len(c.PINICCID); n > 0 && (n < 18 || n > 20 || strings.Trim(c.PINICCID, "0123456789") != "") {
+		return fmt.Errorf("pin_iccid: %q has not 18 to 20 digits", c.PINICCID)
+	}
+	if c.PINICCID != "" && c.PINFile == "" {
+		return errors.New("pin_iccid: there is no pin_file")
 	}
 	if c.PINFile != "" {
 		pin, err := ReadSecretFile(c.PINFile)

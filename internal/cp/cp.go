@@ -25,6 +25,7 @@ type Config struct {
 	Name      string         // of the card
 	Reader    uicc.Reader    // may have the method WhyGone() error, which says more of a reader that is gone
 	PIN       string         // empty = none is tried; never logged
+	PINICCID  string         // ICCID of the one card that the PIN is for; empty = every card
 	LocalInfo *cat.LocalInfo // nil: PROVIDE LOCAL INFORMATION is not offered; its Location is not used
 	// Location is what cards hear of the service: its Info (nil = TestNetwork), and where FixedLocation is set its Status, which
 	// else follows the network.
@@ -320,7 +321,7 @@ func (c *CP) runSession(ctx context.Context) error {
 	}
 	defer card.Close()
 	session := cat.NewSession(uicc.Settle(card, (&tap{c: c}).exchange), cat.Config{
-		Name: c.cfg.Name, PIN: c.cfg.PIN, PollInterval: c.cfg.PollInterval, AllowAPDU: c.cfg.AllowAPDU,
+		Name: c.cfg.Name, PIN: c.cfg.PIN, PINICCID: c.cfg.PINICCID, PollInterval: c.cfg.PollInterval, AllowAPDU: c.cfg.AllowAPDU,
 		MayReset: c.quota.resets.Allow, Log: c.quota.cardLog, Trace: c.cfg.Trace,
 	})
 	gateway := bip.New(session, bip.Config{

@@ -37,7 +37,7 @@ func (t *Terminal) newUnit(card config.Card, reader uicc.Reader) (*cp.CP, error)
 	where, fixed := c.Terminal.Where()
 	cfg := cp.Config{
 		Location: where, FixedLocation: fixed,
-		Name: card.Name, Reader: reader, PIN: card.PIN, LocalInfo: c.Terminal.LocalInfo(),
+		Name: card.Name, Reader: reader, PIN: card.PIN, PINICCID: card.PINICCID, LocalInfo: c.Terminal.LocalInfo(),
 		PollInterval: time.Duration(c.Terminal.PollInterval), BufferLimit: c.Terminal.BufferLimit,
 		ConnectTimeout: time.Duration(c.Terminal.ConnectTimeout), SendTimeout: time.Duration(c.Terminal.SendTimeout),
 		FinishTime: time.Duration(c.Terminal.FinishTime),
