@@ -3,9 +3,12 @@ package egress
 import (
 	"bytes"
 	"encoding/binary"
+	"errors"
 	"math/rand/v2"
 	"net"
 	"net/netip"
+	"slices"
+	"strings"
 	"testing"
 )
 
@@ -91,6 +94,24 @@ func FuzzCheck(f *testing.F) {
 			if a.Prefix.Addr() == dst.Addr().Unmap().WithZone("") && got == nil {
 				t.Fatalf("own address %s passes", s)
 			}
+		}
+		// To be told of as a DNS server opens port 53, and never the machine itself.
+		asked := netip.AddrPortFrom(dst.Addr(), dnsPort)
+		err = bare.Check(Request{Card: "c", Network: network, Destination: asked, DNS: []netip.Addr{dst.Addr().WithZone("")}})
+		var denied *Denied
+		errors.As(check(bare, network, asked), &denied)
+		itself := denied != nil && !mayServe(strings.TrimPrefix(denied.Rule, "default: "))
+		carries := appendEmbedded(nil, dst.Addr()) != nil // any of which may be the machine
+		if err == nil && itself || err != nil && !itself && !carries {
+			t.Fatalf("%s: as a DNS server's %v, else %v", s, err, denied)
+		}
+		if err := bare.Check(Request{Card: "c", Network: network, Destination: dst, DNS: []netip.Addr{dst.Addr().WithZone("")}}); dst.Port() != dnsPort && (err == nil) != (got == nil) {
+			t.Fatalf("%s: opened by the name of a DNS server: %v", s, err)
+		}
+		// A card never connects from what is not the machine's.
+		if err := bare.Check(Request{Card: "c", Network: network, Destination: netip.MustParseAddrPort("8.8.8.8:1"), Local: dst.Addr()}); err == nil &&
+			!dst.Addr().IsUnspecified() && !dst.Addr().Unmap().IsUnspecified() && !slices.ContainsFunc(links.Addrs, func(a Address) bool { return a.Prefix.Addr() == dst.Addr().Unmap() }) {
+			t.Fatalf("connects from %s", s)
 		}
 		again, err := netip.ParseAddrPort(dst.String())
 		if err != nil || (check(bare, network, again) == nil) != (got == nil) {
