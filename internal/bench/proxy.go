@@ -120,8 +120,8 @@ func readRate(c net.Conn) measurement {
 	}
 }
 
-// policyStand is one check as the daemons make it: they ask the kernel for the host's addresses each time, which is
-// what the peer does alone.
+// policyStand is one check as the daemons make it: they ask the kernel for the route to the destination each time, and for
+// the host's addresses and routes only after a change. The peer lists the host's addresses.
 func policyStand(context.Context) (stand, error) {
 	var rules []egress.Rule
 	for i := range 10 {
