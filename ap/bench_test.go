@@ -43,7 +43,8 @@ func (up) Status(_ context.Context, iface string) (Status, error) {
 type wire struct {
 	ends chan net.Conn
 	mu   sync.Mutex
-	now  net.Conn
+	now  net.Conn // the CP's end
+	far  net.Conn // the AP's end
 }
 
 func (w *wire) openCP(ctx context.Context) (io.ReadWriteCloser, error) {
@@ -55,7 +56,7 @@ func (w *wire) openCP(ctx context.Context) (io.ReadWriteCloser, error) {
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.now = a
+	w.now, w.far = a, b
 	return a, nil
 }
 
@@ -75,6 +76,14 @@ func (w *wire) cut() {
 	w.now.Close()
 }
 
+// toCP puts octets on the line as if the AP had sent them, between two of its writes.
+func (w *wire) toCP(p []byte) {
+	w.mu.Lock()
+	far := w.far
+	w.mu.Unlock()
+	far.Write(p)
+}
+
 // cp is a CP with its line to an AP.
 type cp struct {
 	t     *testing.T
@@ -89,8 +98,13 @@ type cp struct {
 // serve joins a CP to the AP and waits until the line is up.
 func serve(t *testing.T, a *AP, name string) *cp {
 	t.Helper()
+	return serveWith(t, a, name, func(*ptylink.LinkConfig) {})
+}
+
+func serveWith(t *testing.T, a *AP, name string, change func(*ptylink.LinkConfig)) *cp {
+	t.Helper()
 	c := &cp{t: t, wire: &wire{ends: make(chan net.Conn)}, codes: make(chan string, 100), state: make(chan bool, 100)}
-	c.link = ptylink.NewLink(ptylink.LinkConfig{
+	cfg := ptylink.LinkConfig{
 		Name: name, Open: c.wire.openCP, Retry: 10 * time.Millisecond,
 		// No line here is to end by silence, on a machine that stands still for a while.
 		Mux: mux.Config{KeepAlive: -1, T1: 2500 * time.Millisecond, T2: 5 * time.Second, N2: 8},
@@ -101,7 +115,9 @@ func serve(t *testing.T, a *AP, name string) *cp {
 			}
 		},
 		State: func(up bool, _ error) { c.state <- up },
-	})
+	}
+	change(&cfg)
+	c.link = ptylink.NewLink(cfg)
 	cpCtx, stop := context.WithCancel(context.Background())
 	apCtx, stopAP := context.WithCancel(context.Background())
 	c.stop, c.stopAP = stop, stopAP

@@ -22,7 +22,7 @@ type DialFunc func(ctx context.Context, network, iface string, local netip.Addr,
 // dialKernel dials through the host's stack, in the network namespace of the process.
 func dialKernel(ctx context.Context, network, iface string, local netip.Addr, dst netip.AddrPort) (net.Conn, error) {
 	d := net.Dialer{Control: func(_, _ string, c syscall.RawConn) error {
-		if err := resetWhenKilled(c, network); err != nil || iface == "" {
+		if err := prepare(c, network); err != nil || iface == "" {
 			return err
 		}
 		return bindToDevice(c, iface)
@@ -37,18 +37,24 @@ func dialKernel(ctx context.Context, network, iface string, local netip.Addr, ds
 	return d.DialContext(ctx, network, dst.String())
 }
 
-// resetWhenKilled has the kernel reset a TCP connection whose process dies, from its making on: see resetOnClose.
-func resetWhenKilled(c syscall.RawConn, network string) error {
+// unsent bounds what the kernel takes of a stream ahead of the server, in octets: with megabytes in its queue the CP would
+// see no progress for minutes where a slow server takes them.
+const unsent = 64 << 10
+
+// prepare has the kernel reset a TCP connection whose process dies, from its making on (see resetOnClose), and bounds its
+// queue.
+func prepare(c syscall.RawConn, network string) error {
 	if network != "tcp" {
 		return nil
 	}
 	var err error
 	if ctlErr := c.Control(func(fd uintptr) {
-		err = unix.SetsockoptLinger(int(fd), unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1})
+		err = errors.Join(unix.SetsockoptLinger(int(fd), unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1}),
+			unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_NOTSENT_LOWAT, unsent))
 	}); ctlErr != nil {
 		return ctlErr
 	}
-	return os.NewSyscallError("SO_LINGER", err)
+	return os.NewSyscallError("setsockopt", err)
 }
 
 // bindToDevice keeps a socket on one interface, whatever the routing table prefers.

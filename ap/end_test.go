@@ -17,6 +17,7 @@ import (
 
 	"bipd/internal/testkit"
 	"bipd/ptylink"
+	"bipd/ptylink/at"
 )
 
 // stream is what a server got, and how it ended.
@@ -179,6 +180,85 @@ func TestTornIsReset(t *testing.T) {
 			tear(c, conn)
 			wantReset(t, got)
 		})
+	}
+}
+
+// frame makes a frame of 27.010's basic option from the AP; its FCS covers the header (clause 5.2.1.6).
+func frame(dlci, control byte, info string) []byte {
+	header := []byte{dlci<<2 | 1, control, byte(len(info))<<1 | 1}
+	if control != 0xEF { // a response of the responder; UIH as a command
+		header[0] |= 2
+	}
+	sum := byte(0xFF)
+	for _, o := range header {
+		sum ^= o
+		for range 8 {
+			sum = sum>>1 ^ sum&1*0xE0
+		}
+	}
+	p := append([]byte{0xF9}, header...)
+	p = append(p, 0xFF-sum, 0xF9)
+	return append(p[:4:4], append([]byte(info), p[4:]...)...)
+}
+
+// The CP takes the line down by itself, while it sends: the multiplexer ends in order, and the server sees a reset all the
+// same.
+func TestLineTakenDownIsReset(t *testing.T) {
+	for name, way := range map[string]func(c *cp){
+		"DM on DLC 1":             func(c *cp) { c.wire.toCP(frame(1, 0x1F, "")) },
+		"DM on DLCI 0":            func(c *cp) { c.wire.toCP(frame(0, 0x1F, "")) },
+		"payload check fails":     func(c *cp) { c.wire.toCP(frame(1, 0xEF, "\r\nRING\r\nabcd")) },
+		"AT command not answered": func(c *cp) { c.giveUp(webOpch(2, tcp("192.0.2.1:80"))) },
+		"end of the daemon":       func(c *cp) { c.stop() },
+	} {
+		t.Run(name, func(t *testing.T) {
+			a := newAP(t, func(cfg *Config) {
+				cfg.Dial = func(ctx context.Context, network, iface string, local netip.Addr, dst netip.AddrPort) (net.Conn, error) {
+					if dst.Port() == 80 {
+						return hang(ctx, network, iface, local, dst)
+					}
+					return dialKernel(ctx, network, iface, local, dst)
+				}
+			})
+			addr, got := recorder(t, now())
+			c := serveWith(t, a.AP, "line1", func(cfg *ptylink.LinkConfig) {
+				cfg.Check, cfg.Mux.KeepAlive = ptylink.CheckOn, 300*time.Millisecond
+			})
+			conn := c.mustConnect(1, addr)
+			started := make(chan struct{})
+			var sending sync.WaitGroup
+			defer sending.Wait()
+			sending.Go(func() {
+				for first := true; ; first = false {
+					if _, err := conn.Write(random(3000)); err != nil {
+						return
+					}
+					if first {
+						close(started)
+					}
+				}
+			})
+			receive(t, started, "data on its way")
+			way(c)
+			wantReset(t, got)
+			c.await(false)
+		})
+	}
+}
+
+// giveUp sends a command for channel 2 and does not wait for its answer.
+func (c *cp) giveUp(line string) {
+	cmds, err := at.ParseLine("AT" + line)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 50*time.Millisecond)
+	defer cancel()
+	if _, err := c.link.OpenChannel(c.ctx(), 2); err != nil {
+		c.t.Error(err)
+	}
+	if _, err := c.link.Do(ctx, cmds[0]); err == nil {
+		c.t.Error("the command is answered")
 	}
 }
 

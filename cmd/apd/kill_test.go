@@ -56,6 +56,9 @@ func TestKills(t *testing.T) {
 	t.Logf("%d kills, seed %d", n, killSeed)
 	r := rand.New(rand.NewPCG(killSeed, 0))
 	s := newKillStand(t)
+	for _, c := range s.cards {
+		s.running.Go(func() { c.dialIn(s.ctx) })
+	}
 	s.start("bipd")
 	s.start("apd")
 	s.awaitLines()
@@ -118,6 +121,9 @@ type killStand struct {
 	server netip.AddrPort
 	procs  map[string]*daemonProcess
 
+	ctx     context.Context // of the cards
+	running sync.WaitGroup  // cards
+
 	mu   sync.Mutex
 	up   map[string]bool // lines, as bipd logs them
 	tail []string        // of both logs
@@ -139,12 +145,11 @@ func newKillStand(t *testing.T) *killStand {
 	s := &killStand{t: t, dir: dir, procs: map[string]*daemonProcess{}, up: map[string]bool{}}
 	s.serve()
 	s.configure()
-	ctx, cancel := context.WithCancel(context.Background())
-	var running sync.WaitGroup
+	var cancel context.CancelFunc
+	s.ctx, cancel = context.WithCancel(context.Background())
 	for i := range killCards {
 		c := &killCard{stand: s, socket: filepath.Join(dir, fmt.Sprintf("card%d.sock", i))}
 		s.cards = append(s.cards, c)
-		running.Go(func() { c.dialIn(ctx) })
 	}
 	t.Cleanup(func() {
 		cancel()
@@ -154,7 +159,7 @@ func newKillStand(t *testing.T) *killStand {
 			_ = p.cmd.Wait()
 		}
 		ended := make(chan struct{})
-		go func() { running.Wait(); close(ended) }()
+		go func() { s.running.Wait(); close(ended) }()
 		select {
 		case <-ended:
 		case <-time.After(patience):

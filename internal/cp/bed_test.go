@@ -85,6 +85,7 @@ type options struct {
 	noMux    bool
 	early    bool       // the card is in before the CP runs
 	pipe     bool       // the line is a net.Pipe, not a pty
+	line     *lineEnds  // the line; nil: a pty
 	mux      mux.Config // the zero value: patient
 	quiet    bool       // neither trace nor debug log: for what is large
 	tolerate func(softuicc.Violation) bool
@@ -107,8 +108,11 @@ func start(t testing.TB, o options) *bed {
 		b.events = watchStreams(b.cpSide, b.apSide)
 	}
 	b.open = ptyEnds(t)
-	if o.pipe {
+	switch {
+	case o.pipe:
 		b.open = pipeEnds()
+	case o.line != nil:
+		b.open = *o.line
 	}
 	b.apEnd = &mortalEnd{open: b.open.ap}
 	b.apLog = b.logger().With("daemon", "apd")

@@ -102,6 +102,14 @@ func (l *mortalLine) Write(p []byte) (int, error) {
 	}
 }
 
+// Speed is that of the line, 0 for none.
+func (l *mortalLine) Speed() int {
+	if s, ok := l.line.(interface{ Speed() int }); ok {
+		return s.Speed()
+	}
+	return 0
+}
+
 func (l *mortalLine) Close() error {
 	l.once.Do(func() { close(l.closed) })
 	return l.line.Close()
