@@ -29,9 +29,9 @@ func newNetwork() *network {
 	return &network{KernelBearer: kernelBearer(), ends: make(chan *farEnd, 64)}
 }
 
-// kernelBearer connects through the host's stack, and listens on loopback.
+// kernelBearer connects through the host's stack, and listens on loopback, at a port that the host has just given out.
 func kernelBearer() *bip.KernelBearer {
-	return &bip.KernelBearer{ListenOn: netip.MustParseAddr("127.0.0.1")}
+	return &bip.KernelBearer{ListenOn: netip.MustParseAddr("127.0.0.1"), ListenPorts: []bip.PortRange{{First: 1024, Last: 65535}}}
 }
 
 func (n *network) Method() trace.Method { return trace.Method1 }
