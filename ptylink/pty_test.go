@@ -221,6 +221,11 @@ func TestLinesEnd(t *testing.T) {
 
 func TestTTYIsExclusive(t *testing.T) {
 	p := testPTY(t, PTYConfig{})
+	other, err := os.OpenFile(p.Slave(), os.O_RDWR|syscall.O_NOCTTY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer other.Close()
 	first := testTTY(t, p.Slave())
 	var exclusive int // which stops other programs, root's apart
 	if err := control(first.(*TTY).f, func(fd int) (err error) {
@@ -233,6 +238,9 @@ func TestTTYIsExclusive(t *testing.T) {
 		t.Error(err)
 	}
 	first.Close()
+	if exclusive, err := unix.IoctlGetInt(int(other.Fd()), unix.TIOCGEXCL); err != nil || exclusive != 0 {
+		t.Errorf("exclusive use after the end: %d, %v", exclusive, err)
+	}
 	testTTY(t, p.Slave()) // the next has it
 }
 

@@ -120,6 +120,8 @@ func (t *TTY) Close() error {
 		}
 		_ = control(t.f, func(fd int) error { return unix.IoctlSetInt(fd, unix.TCFLSH, unix.TCOFLUSH) })
 	}
+	// A pty lives on with its master, and would go on refusing everybody but root.
+	_ = control(t.f, func(fd int) error { return unix.IoctlSetInt(fd, unix.TIOCNXCL, 0) })
 	return t.f.Close()
 }
 

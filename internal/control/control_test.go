@@ -182,28 +182,28 @@ func TestSocketReplaced(t *testing.T) {
 // The socket is the user's alone from its first moment, whatever the umask; only a group that is named may ask as well.
 func TestSocketMode(t *testing.T) {
 	defer syscall.Umask(syscall.Umask(0)) // not parallel
-	gid := otherGroup(t)
-	for _, tc := range []struct {
-		gid  int
-		mode os.FileMode
-	}{{0, 0o600}, {gid, 0o660}} {
+	modes := map[int]os.FileMode{0: 0o600}
+	if gid := otherGroup(t); gid != 0 {
+		modes[gid] = 0o660
+	}
+	for gid, mode := range modes {
 		path := filepath.Join(t.TempDir(), "s")
-		l, err := listen(within(t), path, tc.gid)
+		l, err := listen(within(t), path, gid)
 		if err != nil {
 			t.Fatal(err)
 		}
 		defer l.Close()
 		st, err := os.Stat(path)
-		if err != nil || st.Mode().Perm() != tc.mode {
-			t.Errorf("group %d: mode %v, %v", tc.gid, st.Mode(), err)
+		if err != nil || st.Mode().Perm() != mode {
+			t.Errorf("group %d: mode %v, %v", gid, st.Mode(), err)
 		}
-		if got := st.Sys().(*syscall.Stat_t).Gid; tc.gid != 0 && int(got) != tc.gid {
-			t.Errorf("the socket is group %d's, want %d", got, tc.gid)
+		if got := st.Sys().(*syscall.Stat_t).Gid; gid != 0 && int(got) != gid {
+			t.Errorf("the socket is group %d's, want %d", got, gid)
 		}
 	}
 }
 
-// otherGroup is a group besides its own that the process may give files to.
+// otherGroup is a group besides its own that the process may give files to; 0: there is none.
 func otherGroup(t *testing.T) int {
 	if os.Geteuid() == 0 {
 		return 12345
@@ -217,7 +217,7 @@ func otherGroup(t *testing.T) int {
 			return g
 		}
 	}
-	t.Skip("the user is in one group only")
+	t.Log("the user is in one group only: no group is tried")
 	return 0
 }
 
