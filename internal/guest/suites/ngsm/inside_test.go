@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"sort"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -292,7 +293,7 @@ func TestInsideLink(t *testing.T) {
 		peer := ptylink.NewPeer(ptylink.PeerConfig{Name: "ap", Log: log, Open: open(far), Tap: func(_ ptylink.Direction, line string) {
 			mu.Lock()
 			defer mu.Unlock()
-			checked = checked || line == "AT%MUXCHK=1"
+			checked = checked || strings.HasPrefix(line, "AT%MUXCHK=1,")
 		}})
 		peer.Handle("%WEBOPCH", func(_ context.Context, c at.Command) ([]string, error) {
 			w, err := ptylink.ParseWebOpen(c)
