@@ -88,10 +88,9 @@ func (s *Session) selectApplication(ctx context.Context) error {
 	return err
 }
 
-// checkICCID notes whether the card is the one that the PIN is for, where it is for one alone: its EF_ICCID (ETSI TS 102
-// 221 clause 13.2) can be read without a PIN. The current directory is the master file, of a
-// class A0 card too afterwards. An eUICC tells the ICCID of the
-// profile that is enabled.
+// checkICCID notes whether the card is the one that the PIN is for, where it is for one alone: its EF_ICCID (ETSI TS
+// 102 221 clause 13.2) can be read without a PIN. An eUICC tells the ICCID of the profile that is enabled. The current
+// directory is the master file, and that of a class A0 card becomes it.
 func (s *Session) checkICCID(ctx context.Context, cla byte) error {
 	if s.notPINs = s.cfg.PIN != "" && s.cfg.PINICCID != ""; !s.notPINs {
 		return nil
@@ -184,8 +183,8 @@ func applicationID(record []byte) []byte {
 // keyGlobalPIN is the key reference of the first application PIN (ETSI TS 102 221 clause 9.5.1); class A0 cards call it CHV1.
 const keyGlobalPIN = 0x01
 
-// verifyPIN presents the configured PIN, unless it is another card's or the card does not ask for one. It never uses the last try, nor one of a
-// card that does not tell how many are left.
+// verifyPIN presents the configured PIN, unless it is another card's or the card does not ask for one. It never uses the
+// last try, nor one of a card that does not tell how many are left.
 func (s *Session) verifyPIN(ctx context.Context) error {
 	if s.cfg.PIN == "" || s.notPINs {
 		return nil

@@ -68,12 +68,22 @@ func maskLine(line string) string {
 	return fmt.Sprintf("(%d octets)", len(line))
 }
 
-// maskArgs gives the values with the password masked.
+// values are how many values a line with a password has, a %WEBOPCH at most.
+var values = map[string]int{nameWebOpen: 8, nameNetPar: 9}
+
+// maskArgs gives the values with the password masked. With a value too many it may have moved to a later place, with one too
+// few in a %NETPAR to the one before.
 func maskArgs(name string, args []at.Arg) []at.Arg {
 	secret, known := secretValue[name]
+	first, last := secret, secret
+	if n := values[name]; len(args) > n {
+		last = len(args)
+	} else if name == nameNetPar && len(args) < n {
+		first = secret - 1
+	}
 	out := make([]at.Arg, len(args))
 	for i, a := range args {
-		if a.Kind == at.String && a.String != "" && (!known || secret >= 0 && i == secret || i > 8) {
+		if a.Kind == at.String && a.String != "" && (!known || secret >= 0 && i >= first && i <= last) {
 			a.String = masked
 		}
 		out[i] = a

@@ -50,7 +50,7 @@ func TestMaskLine(t *testing.T) {
 	const pw = "hunter2"
 	for in, want := range map[string]string{
 		"OK": "OK", "AT": "AT", "ATE0": "ATE0", "AT+CMUX=0,0,,512": "AT+CMUX=0,0,,512", "+CME ERROR: 4": "+CME ERROR: 4",
-		`%NETPAR: 1,"IP","a","u","hunter2"`:                     `%NETPAR: 1,"IP","a","u","***"`,
+		`%NETPAR: 1,"IP","a","u","hunter2"`:                     `%NETPAR: 1,"IP","a","***","***"`,
 		`%NETPAS: 1,"IP","a","u","hunter2"`:                     `%NETPAS: 1,"***","***","***","***"`,
 		`%NETPAR: 1,"IP","a","u","hunter2`:                      "(32 octets)",
 		`ter2","wlan0","192.0.2.1"`:                             "(25 octets)",
@@ -61,6 +61,20 @@ func TestMaskLine(t *testing.T) {
 	} {
 		if got := maskLine(in); got != want || strings.Contains(got, pw) {
 			t.Errorf("%s: %s, want %s", in, got, want)
+		}
+	}
+}
+
+// A password that a comma too many, or a value that is missing, has moved to another place is masked as well.
+func TestMaskMoved(t *testing.T) {
+	for _, line := range []string{
+		`AT%WEBOPCH=2,"UDP","192.0.2.1",53,1500,"n","u",,"s3cret"`,
+		`AT%WEBOPCH=2,"UDP","192.0.2.1",53,1500,"n",,"u","s3cret"`,
+		`%NETPAR: 1,"IP","net","user",,"s3cret","wlan0","192.0.2.53","",1400`,
+		`%NETPAR: 1,"IP","user","s3cret","wlan0","192.0.2.53","",1400`,
+	} {
+		if got := maskLine(line); strings.Contains(got, "s3cret") {
+			t.Errorf("%s is shown as %s", line, got)
 		}
 	}
 }

@@ -132,11 +132,7 @@ func TestStandardError(t *testing.T) {
 // A daemon that has a reason not to start says it, and ends, though nobody reads.
 func TestStandardErrorOfFailure(t *testing.T) {
 	dir := t.TempDir()
-	build := exec.Command("go", "build", "-o", dir+"/", "bipd/cmd/bipd", "bipd/cmd/apd")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
-	}
+	buildDaemons(t, dir)
 	for _, name := range []string{"bipd", "apd"} {
 		_, w := fullPipe(t)
 		cmd := exec.Command(filepath.Join(dir, name), "--config", filepath.Join(dir, "is not there"))
