@@ -76,7 +76,7 @@ func TestDone(t *testing.T) {
 		if got, err := io.ReadAll(db); string(got) != "last" || err != nil {
 			t.Errorf("got %q, %v", got, err)
 		}
-		da, db = openDLC(t, a, b, 2)
+		_, db = openDLC(t, a, b, 2)
 		a.line.Close()
 		await(t, "the end at the peer", db.Done())
 		if err := db.Err(); err == nil || err == io.EOF {
