@@ -56,9 +56,7 @@ func TestKills(t *testing.T) {
 	t.Logf("%d kills, seed %d", n, killSeed)
 	r := rand.New(rand.NewPCG(killSeed, 0))
 	s := newKillStand(t)
-	for _, c := range s.cards {
-		s.running.Go(func() { c.dialIn(s.ctx) })
-	}
+	s.dialIn()
 	s.start("bipd")
 	s.start("apd")
 	s.awaitLines()
@@ -172,6 +170,13 @@ func newKillStand(t *testing.T) *killStand {
 		}
 	})
 	return s
+}
+
+// dialIn has the cards load from the server, by whatever bipd there is, until the test ends.
+func (s *killStand) dialIn() {
+	for _, c := range s.cards {
+		s.running.Go(func() { c.dialIn(s.ctx) })
+	}
 }
 
 // pattern is what the server sends.

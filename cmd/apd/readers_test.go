@@ -19,6 +19,7 @@ import (
 // One that begins to read hears how many events it has lost, and goes on.
 func TestReadersThatDoNotRead(t *testing.T) {
 	s := newKillStand(t)
+	s.dialIn()
 	file, socket := filepath.Join(s.dir, "bipd.toml"), filepath.Join(s.dir, "bipd.sock")
 	text, err := os.ReadFile(file)
 	if err != nil {

@@ -45,6 +45,7 @@ func fullPipe(t *testing.T) (r, w *os.File) {
 // gets the log.
 func TestStandardError(t *testing.T) {
 	s := newKillStand(t)
+	s.dialIn()
 	for _, name := range []string{"bipd", "apd"} {
 		file := filepath.Join(s.dir, name+".toml")
 		text, err := os.ReadFile(file)
