@@ -35,6 +35,10 @@ type testCard struct {
 	resets      int
 	resetErr    error
 
+	// slow, where it is set, is how long the card takes for a TERMINAL RESPONSE, of which began tells that it has come.
+	slow  time.Duration
+	began func()
+
 	// hook, where it is set, may answer in place of the card: ok says that it did. nth counts the exchanges from 1.
 	hook func(nth int, c uicc.Command) (rapdu []byte, err error, ok bool)
 }
@@ -89,6 +93,14 @@ func (c *testCard) Transmit(ctx context.Context, capdu []byte) ([]byte, error) {
 	case insFetch:
 		return c.fetch(cmd), nil
 	case insTerminalResponse:
+		if c.slow > 0 {
+			c.began()
+			select {
+			case <-time.After(c.slow):
+			case <-ctx.Done():
+				return nil, context.Cause(ctx)
+			}
+		}
 		return c.response(cmd), nil
 	case insEnvelope:
 		return c.envelope(cmd), nil

@@ -344,6 +344,8 @@ func (s *Session) conclude(ctx context.Context, cmd Command, a Answer) error {
 		s.log.Error("response is too long for a TERMINAL RESPONSE", "command", cmd.Details.Type, "octets", len(response))
 		response, a.Sent = Respond(cmd, Result{General: ResultTerminalUnable}).Append(response[:0]), nil
 	}
+	ctx, cancel := outliving(ctx, responseTime)
+	defer cancel()
 	_, sw, err := s.transmit(ctx, s.toolkitClass(), insTerminalResponse, 0, 0, response, 0)
 	if err != nil {
 		return err
@@ -355,6 +357,25 @@ func (s *Session) conclude(ctx context.Context, cmd Command, a Answer) error {
 		a.Sent()
 	}
 	return nil
+}
+
+// responseTime is how long a TERMINAL RESPONSE under way may go on after the session's context has ended. The card goes by what it
+// says: cut off, the session could not know whether the card counts its data as sent.
+const responseTime = 2 * time.Second
+
+// outliving is a context that ends so long after its parent.
+func outliving(parent context.Context, d time.Duration) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancelCause(context.WithoutCancel(parent))
+	stop := context.AfterFunc(parent, func() {
+		timer := time.NewTimer(d)
+		defer timer.Stop()
+		select {
+		case <-timer.C:
+			cancel(context.Cause(parent))
+		case <-ctx.Done():
+		}
+	})
+	return ctx, func() { stop(); cancel(context.Canceled) }
 }
 
 func (s *Session) pollStatus(ctx context.Context) error {

@@ -2,6 +2,7 @@ package cat
 
 import (
 	"bytes"
+	"context"
 	"slices"
 	"strings"
 	"testing"
@@ -165,6 +166,37 @@ func TestResponseRefused(t *testing.T) {
 		}
 		b.stop()
 	})
+}
+
+// TestEndWithinResponse ends the session while the card takes a TERMINAL RESPONSE: a card that has taken it counts what it
+// says as done, so that the handler has to learn of it. A card that does not come to an end is not waited for longer.
+func TestEndWithinResponse(t *testing.T) {
+	for _, tt := range []struct {
+		slow, ended time.Duration
+		sent        bool
+	}{
+		{time.Second, time.Second, true},
+		{time.Hour, responseTime, false},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			card, sent := newTestCard(t), false
+			h := answerFunc(func(c Command) Answer {
+				return Answer{Response: Respond(c, OK), Sent: func() { sent = true }}
+			})
+			b := runSession(t, card, Config{}, func(s *Session) { s.Handle(h, TypeLaunchBrowser) })
+			var start time.Time
+			b.do(func() {
+				card.slow, card.began = tt.slow, func() { start = time.Now(); b.cancel(nil) }
+				card.queue = append(card.queue, command(1, 0, &Unsupported{Command: TypeLaunchBrowser}))
+			})
+			if err := b.end(); err != context.Canceled {
+				t.Errorf("the session ended with %v", err)
+			}
+			if took := time.Since(start); took != tt.ended || sent != tt.sent {
+				t.Errorf("a response of %v: ended after %v, told of it: %t, want %v, %t", tt.slow, took, sent, tt.ended, tt.sent)
+			}
+		})
+	}
 }
 
 // TestRefused has commands that the session refuses, and what it answers.
