@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"bipd/egress"
@@ -26,7 +27,7 @@ type Config struct {
 	// than the CP waits for the answer.
 	DialTimeout time.Duration
 	// FinishTime is how long a connection that the CP has closed waits for a server that takes nothing more, or does not
-	// close its side: then one that has taken everything is closed, another reset; 0: 30 s.
+	// close its side: then one that has taken everything is closed, another reset; 0: 30 s. See also Wait.
 	FinishTime time.Duration
 	// NetworkEvery is how often the network is looked at to tell a change of it; 0: 5 s.
 	NetworkEvery time.Duration
@@ -43,6 +44,7 @@ type AP struct {
 	openWait time.Duration // see the constant
 
 	finishing sync.WaitGroup // connections that the CP has ended in order
+	waiting   atomic.Bool    // for the end of those
 
 	mu     sync.Mutex
 	limits map[string]*lineLimits // by line, while it is served
@@ -127,9 +129,12 @@ func (a *AP) ServeLine(ctx context.Context, cfg ptylink.PeerConfig) error {
 	return err
 }
 
-// Wait waits for the connections that CPs have ended in order and whose servers do not have everything yet. It is called
-// when no line is served any more.
-func (a *AP) Wait() { a.finishing.Wait() }
+// Wait waits for the connections that CPs have ended in order and whose servers do not have everything yet, but not for
+// servers that have everything to close as well. It is called when no line is served any more.
+func (a *AP) Wait() {
+	a.waiting.Store(true)
+	a.finishing.Wait()
+}
 
 // Why a connection ended, where it is not an error of its socket.
 var (

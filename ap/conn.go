@@ -32,7 +32,7 @@ func orderly(d dlc) bool { return errors.Is(d.Err(), io.EOF) }
 //	                                  --server's FIN--> told by %WEBSTAT; the CP ends its direction as above --> finishing
 //	                                  --server's RST--> told by %WEBSTAT, DLC closed --> closed
 //	                                  --DLC torn, line down--> closed by RST
-//	finishing --the server's FIN, all acknowledged; or FinishTime without progress--> closed
+//	finishing --the server's FIN, all acknowledged; or FinishTime without progress; all acknowledged in Wait--> closed
 //
 // A TCP connection is reset when it is closed (SO_LINGER) until the CP has ended its DLC in order and all that came on it
 // is with the kernel: the server sees FIN behind everything that a card was told is sent, and else a reset.
@@ -168,10 +168,11 @@ func (c *conn) attend(finishing func()) {
 			c.serverEnded()
 		case <-w.tick:
 			left := c.unacknowledged()
-			if !w.over(c.up.Load() - left) {
+			whole := up == nil && left == 0 // it has everything; only its FIN did not come
+			if !w.over(c.up.Load()-left) && !(whole && c.line.ap.waiting.Load()) {
 				continue
 			}
-			if up == nil && left == 0 { // it has everything; only its FIN did not come
+			if whole {
 				c.server.Close()
 				<-down
 				return

@@ -127,6 +127,31 @@ func TestSlowServerGetsAll(t *testing.T) {
 	wantWhole(t, got, sent)
 }
 
+// The end of the daemon waits for servers to take what cards have sent, not for those that have all of it to close, too.
+func TestWaitLeavesIdleServers(t *testing.T) {
+	a := newAP(t, func(cfg *Config) { cfg.FinishTime = 10 * patience })
+	idle, got := make(chan struct{}), make(chan stream, 1)
+	addr := listen(t, func(c *net.TCPConn) {
+		data, err := io.ReadAll(c)
+		got <- stream{data, err}
+		<-idle
+	})
+	t.Cleanup(func() { close(idle) })
+	c := serve(t, a.AP, "line1")
+	conn := c.mustConnect(1, addr)
+	sent := random(3000)
+	if _, err := conn.Write(sent); err != nil {
+		t.Fatal(err)
+	}
+	c.closeChannel(1, conn)
+	receive(t, conn.Done(), "end of the DLC")
+	wantWhole(t, got, sent)
+	c.stop()
+	ended := make(chan struct{})
+	go func() { defer close(ended); a.Wait() }()
+	receive(t, ended, "end of the AP")
+}
+
 // Where it takes nothing for FinishTime it is reset, and the log says so.
 func TestStalledServerIsReset(t *testing.T) {
 	a := newAP(t, func(cfg *Config) { cfg.FinishTime = 100 * time.Millisecond })
