@@ -198,6 +198,24 @@ func TestServerNextClientWaits(t *testing.T) {
 	run(t, o)
 }
 
+// TestServerClientGoneAtOnce has the card hear that it listens again as soon as its client has gone, whenever the next STATUS is due.
+func TestServerClientGoneAtOnce(t *testing.T) {
+	port := freePort(t)
+	o := serving()
+	o.poll, o.think = time.Hour, testTime
+	o.applets = applets(func(a *app) {
+		a.both()
+		id, _ := a.open(serverBody(port), 0)
+		conn := dialPort(t, port)
+		a.established(id)
+		conn.(*net.TCPConn).SetLinger(0)
+		conn.Close()
+		a.listens(id)
+		a.close(id)
+	})
+	run(t, o)
+}
+
 // TestServerHalfClose has a client end its direction after its request. It is served until it has gone altogether, of which the card
 // hears once it has read everything.
 func TestServerHalfClose(t *testing.T) {

@@ -154,6 +154,7 @@ func (g *Gateway) NextEvent() (cat.Due, bool) {
 			continue
 		}
 		c.checkLink()
+		c = g.channels[id] // a server's, where its client has gone
 		if due, ok := c.nextEvent(); ok {
 			taken := due.Taken
 			due.Taken = func() { g.turn = id % cat.MaxChannels; taken() }
