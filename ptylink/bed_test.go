@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"os"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -132,7 +133,8 @@ func uartEndsWith(t *testing.T, spoil func([]byte) []byte) *ends {
 	return &ends{cp: tty(0), ap: tty(1)}
 }
 
-// wire copies from one master to the other until one is closed. What arrives while nobody has the line open is lost.
+// wire copies from one master to the other until one is closed. What arrives while nobody has the line open is
+// lost, and nothing else: who has it open may be slow.
 func wire(to, from *PTY, spoil func([]byte) []byte) {
 	buf := make([]byte, 4096)
 	for {
@@ -146,13 +148,23 @@ func wire(to, from *PTY, spoil func([]byte) []byte) {
 		if err != nil {
 			return
 		}
-		if open, err := to.look(); err != nil {
-			return
-		} else if open {
-			_ = to.SetWriteDeadline(time.Now().Add(time.Second))
-			if _, err := to.Write(spoil(buf[:n])); errors.Is(err, net.ErrClosed) {
+		for out := spoil(buf[:n]); len(out) > 0; {
+			open, err := to.look()
+			if err != nil {
 				return
 			}
+			if !open {
+				break
+			}
+			_ = to.SetWriteDeadline(time.Now().Add(50 * time.Millisecond)) // to look again, for nothing else
+			n, err := to.Write(out)
+			if errors.Is(err, net.ErrClosed) {
+				return
+			}
+			if err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
+				break
+			}
+			out = out[n:]
 		}
 	}
 }
