@@ -80,7 +80,7 @@ func TestTooManyDLCs(t *testing.T) {
 
 // TestPacedCommands answers all commands of a CP that floods, and counts those that had to wait.
 func TestPacedCommands(t *testing.T) {
-	a := newAP(t, func(c *Config) { c.Limits.Commands = 6000 }) // 3000 at once, then one in 10 ms
+	a := newAP(t, func(c *Config) { c.Limits.Commands = 600 }) // 300 at once, then one in 100 ms: slower than any machine
 	c := serve(t, a.AP, "line1")
 	sent := int64(0)
 	for a.Over("line1").Commands < 3 {
@@ -91,7 +91,7 @@ func TestPacedCommands(t *testing.T) {
 			t.Fatal("no command had to wait")
 		}
 	}
-	if sent < 3000 {
+	if sent < 280 { // the line itself takes some
 		t.Errorf("after %d commands one had to wait", sent)
 	}
 }
