@@ -87,16 +87,16 @@ func (d *Denied) Error() string {
 	return fmt.Sprintf("egress: card %q may not reach %s %s: %v", d.Card, d.Network, d.Destination, d.reason())
 }
 
-// reason names the rule and the file alone.
+// reason names the rule and the file alone, or the default and the rule of the file that would open it.
 func (d *Denied) reason() error {
-	msg := d.Rule
+	of := ""
 	if d.File != "" {
-		msg += " of " + d.File
+		of = " of " + d.File
 	}
 	if d.Range.IsValid() {
-		msg += fmt.Sprintf(" (an allow rule within %s would open it)", d.Range)
+		return fmt.Errorf("%s (an allow rule%s for a prefix within %s would open it)", d.Rule, of, d.Range)
 	}
-	return errors.New(msg)
+	return errors.New(d.Rule + of)
 }
 
 // Check returns nil where the card may make the connection. It returns a *Denied where it may not reach the

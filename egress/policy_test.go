@@ -485,7 +485,7 @@ func TestDeniedError(t *testing.T) {
 	}
 	p.file = "/etc/apd/apd.toml"
 	err = p.Check(Request{Card: "card1", Network: "udp", Destination: netip.MustParseAddrPort("127.0.0.1:53")})
-	want := `egress: card "card1" may not reach udp 127.0.0.1:53: default: loopback of /etc/apd/apd.toml (an allow rule within 127.0.0.0/8 would open it)`
+	want := `egress: card "card1" may not reach udp 127.0.0.1:53: default: loopback (an allow rule of /etc/apd/apd.toml for a prefix within 127.0.0.0/8 would open it)`
 	if err == nil || err.Error() != want {
 		t.Errorf("error %v, want %s", err, want)
 	}

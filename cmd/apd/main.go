@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
-	"time"
 
 	"github.com/spf13/cobra"
 
@@ -71,8 +70,8 @@ func run(ctx context.Context, c *config.Apd, profiles *ap.Profiles, log *slog.Lo
 	if err != nil {
 		return err
 	}
-	processor := ap.New(ap.Config{Profiles: profiles, Policy: policy, DialTimeout: time.Duration(c.Proxy.ConnectTimeout),
-		FinishTime: time.Duration(c.Proxy.FinishTime), Log: log, Trace: stream,
+	processor := ap.New(ap.Config{Profiles: profiles, Policy: policy, DialTimeout: c.Proxy.ConnectTimeout.Duration,
+		FinishTime: c.Proxy.FinishTime.Duration, Log: log, Trace: stream,
 		Limits: ap.Limits{Commands: c.Limits.Commands, Connections: c.Limits.OpenChannel}})
 	defer processor.Wait()
 	var tasks []daemon.Task

@@ -71,7 +71,7 @@ func TestDNSWithoutRule(t *testing.T) {
 		if err != nil {
 			s.Error(err)
 		}
-		s.logged(s.term.cp, s.server(wordPort), "default: documentation of "+s.dir+"/bipd.toml")
+		s.logged(s.term.cp, s.server(wordPort), "default: documentation (an allow rule of "+s.dir+"/bipd.toml")
 	})
 }
 

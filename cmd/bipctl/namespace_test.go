@@ -105,7 +105,7 @@ func TestApdInItsNamespace(t *testing.T) {
 	}); err != nil || string(greeting) != "hello" {
 		t.Errorf("an address that nobody lists: %q, %v; it is as any other", greeting, err)
 	}
-	file := " of " + s.dir + "/apd.toml"
+	file := " (an allow rule of " + s.dir + "/apd.toml"
 	s.refuses(
 		refusal{listed + ":7001", cat.BIPSecurityError, []string{listed + ":7001", "default: own address" + file}, false},
 		refusal{gateway + ":7001", cat.BIPSecurityError, []string{gateway + ":7001", "default: next hop" + file}, false},

@@ -143,8 +143,8 @@ func TestRefusals(t *testing.T) {
 				refusal{"198.51.100.1:80", cat.BIPNoSpecificCause, []string{"198.51.100.1:80", "unreachable"}, false},
 				refusal{"203.0.113.99:80", cat.BIPNoSpecificCause, []string{"203.0.113.99:80", "no route to host"}, false},
 				refusal{s.server(7075), cat.BIPSecurityError, []string{s.server(7075), "rule 1 (deny 203.0.113.80/32) of " + s.dir}, false},
-				refusal{"127.0.0.1:80", cat.BIPSecurityError, []string{"127.0.0.1:80", "default: loopback of " + s.dir + "/bipd.toml"}, true},
-				refusal{"169.254.169.254:80", cat.BIPSecurityError, []string{"169.254.169.254:80", "default: link-local of " + s.dir + "/bipd.toml"}, true},
+				refusal{"127.0.0.1:80", cat.BIPSecurityError, []string{"127.0.0.1:80", "default: loopback (an allow rule of " + s.dir + "/bipd.toml"}, true},
+				refusal{"169.254.169.254:80", cat.BIPSecurityError, []string{"169.254.169.254:80", "default: link-local (an allow rule of " + s.dir + "/bipd.toml"}, true},
 			)
 		})
 		// On a stand of its own: for the others the time for a connection is too long to be waited for.

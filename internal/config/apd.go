@@ -49,7 +49,7 @@ func LoadApd(file string) (*Apd, error) {
 		Log:     Log{"info", "text"},
 		Control: Control{Socket: "/run/apd/apd.sock"},
 		Limits:  defaultLineLimits,
-		Proxy:   Proxy{ConnectTimeout: Duration(20 * time.Second), FinishTime: Duration(30 * time.Second)},
+		Proxy:   Proxy{ConnectTimeout: Duration{20 * time.Second}, FinishTime: Duration{30 * time.Second}},
 	}
 	if err := decodeFile(file, c); err != nil {
 		return nil, err
@@ -88,7 +88,7 @@ func (c *Apd) check() error {
 		errs = append(errs, errors.New("profiles: missing: the file with the network profiles"))
 	}
 	errs = append(errs, c.Limits.check())
-	if c.Proxy.ConnectTimeout == 0 || c.Proxy.FinishTime == 0 {
+	if c.Proxy.ConnectTimeout.Duration == 0 || c.Proxy.FinishTime.Duration == 0 {
 		errs = append(errs, errors.New("proxy.connect_timeout and finish_time: 0s would fail every connection"))
 	}
 	errs = append(errs, c.Egress.check("", nil))

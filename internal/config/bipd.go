@@ -104,10 +104,10 @@ func DefaultBipd() *Bipd {
 		Log:     Log{"info", "text"},
 		Control: CardControl{Control: Control{Socket: "/run/bipd/bipd.sock"}},
 		Limits:  defaultLimits,
-		SMS:     SMS{HookTimeout: Duration(sms.DefaultHookTimeout)},
+		SMS:     SMS{HookTimeout: Duration{sms.DefaultHookTimeout}},
 		Terminal: Terminal{
-			IMEI: "001010123456788", LocationStatus: "auto", Language: "en", PollInterval: Duration(30 * time.Second), BufferLimit: 16384,
-			ConnectTimeout: Duration(30 * time.Second), SendTimeout: Duration(10 * time.Second), FinishTime: Duration(30 * time.Second),
+			IMEI: "001010123456788", LocationStatus: "auto", Language: "en", PollInterval: Duration{30 * time.Second}, BufferLimit: 16384,
+			ConnectTimeout: Duration{30 * time.Second}, SendTimeout: Duration{10 * time.Second}, FinishTime: Duration{30 * time.Second},
 		},
 	}
 }
@@ -180,13 +180,13 @@ func (t Terminal) check() error {
 	if _, ok := locationStates[t.LocationStatus]; !ok && t.LocationStatus != locationAuto {
 		errs = append(errs, fmt.Errorf("terminal.location_status: %q is none of auto, normal, limited, none", t.LocationStatus))
 	}
-	if t.PollInterval < Duration(time.Second) {
+	if t.PollInterval.Duration < time.Second {
 		errs = append(errs, errors.New("terminal.poll_interval: less than 1s"))
 	}
 	if t.BufferLimit < 1 || t.BufferLimit > 65535 {
 		errs = append(errs, fmt.Errorf("terminal.buffer_limit: %d is not 1 to 65535 octets", t.BufferLimit))
 	}
-	if t.ConnectTimeout == 0 || t.SendTimeout == 0 || t.FinishTime == 0 {
+	if t.ConnectTimeout.Duration == 0 || t.SendTimeout.Duration == 0 || t.FinishTime.Duration == 0 {
 		errs = append(errs, errors.New("terminal.connect_timeout, send_timeout and finish_time: 0s would fail every connection"))
 	}
 	return errors.Join(errs...)

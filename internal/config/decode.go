@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"regexp"
 	"strings"
 	"time"
 
@@ -61,26 +62,48 @@ func decode(file string, data []byte, v any) error {
 	var de *toml.DecodeError
 	if errors.As(err, &de) {
 		line, _ := de.Position()
-		return &Error{file, line, strings.Join(de.Key(), "."), errors.New(strings.TrimPrefix(de.Error(), "toml: "))}
+		return &Error{file, line, strings.Join(de.Key(), "."), errors.New(plainFault(de.Error()))}
 	}
 	return &Error{file, 0, "", err}
 }
 
-// Duration is a time span in the notation of the configuration: "30s", "1m30s".
-type Duration time.Duration
+// wrongType is what the decoder says of a value of another type than the key's.
+var wrongType = regexp.MustCompile(`^cannot decode TOML (\w+) into .* of type (\S+)$`)
+
+// wanted says for each type of a key what to write.
+var wanted = map[string]string{
+	"int": "a whole number", "bool": "true or false", "string": "a text in quotes", "[]string": "a list of texts in quotes",
+	"[]netip.Addr": "a list of addresses in quotes", "ptylink.Secret": "a text in quotes",
+}
+
+// plainFault says a fault of the decoder without the names of Go types.
+func plainFault(msg string) string {
+	msg = strings.TrimPrefix(msg, "toml: ")
+	if m := wrongType.FindStringSubmatch(msg); m != nil && wanted[strings.TrimPrefix(m[2], "*")] != "" {
+		return fmt.Sprintf("has the type %s; write %s", m[1], wanted[strings.TrimPrefix(m[2], "*")])
+	}
+	return msg
+}
+
+// Duration is a time span in the notation of the configuration: "30s", "1m30s". It is no number, so that a bare 30 is not
+// taken for 30 ns.
+type Duration struct{ time.Duration }
 
 // UnmarshalText reads the notation. The span may not be negative.
 func (d *Duration) UnmarshalText(b []byte) error {
 	v, err := time.ParseDuration(string(b))
-	if err == nil && v < 0 {
-		err = fmt.Errorf("%s is negative", v)
+	switch {
+	case err != nil: // of a number the decoder does not tell the place, so the text has to
+		return fmt.Errorf("%s is no time; write it in quotes with its unit, \"30s\" or \"1m30s\"", b)
+	case v < 0:
+		return fmt.Errorf("%s is negative", v)
 	}
-	*d = Duration(v)
-	return err
+	d.Duration = v
+	return nil
 }
 
 // MarshalText writes the notation.
-func (d Duration) MarshalText() ([]byte, error) { return []byte(time.Duration(d).String()), nil }
+func (d Duration) MarshalText() ([]byte, error) { return []byte(d.String()), nil }
 
 // Log says what is logged, and how.
 type Log struct {

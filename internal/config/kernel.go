@@ -26,7 +26,7 @@ func (k Kernel) ListenOn() (netip.Addr, error) {
 	}
 	a, err := netip.ParseAddr(k.Listen)
 	if err != nil {
-		err = fmt.Errorf("kernel.listen: %w", err)
+		err = fmt.Errorf("kernel.listen: %q is not an IP address", k.Listen)
 	}
 	return a, err
 }

@@ -52,10 +52,10 @@ func muxKeepAlive(d *Duration) time.Duration {
 	switch {
 	case d == nil:
 		return 0
-	case *d == 0:
+	case d.Duration == 0:
 		return -1
 	}
-	return time.Duration(*d)
+	return d.Duration
 }
 
 // checkModes are the words of payload_check.

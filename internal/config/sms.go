@@ -23,14 +23,14 @@ type SMS struct {
 }
 
 // Timeout is how long one run of the hook may take.
-func (s SMS) Timeout() time.Duration { return time.Duration(s.HookTimeout) }
+func (s SMS) Timeout() time.Duration { return s.HookTimeout.Duration }
 
 // check wants what is configured to be there, so that a mistake shows at the start and not with the first message.
 func (s SMS) check() error {
 	switch {
 	case s.Spool != "" && s.Hook != "":
 		return errors.New("sms: spool and hook are both given: which of them is it?")
-	case s.HookTimeout == 0:
+	case s.HookTimeout.Duration == 0:
 		return errors.New("sms.hook_timeout: 0s would fail every message")
 	case s.Spool != "":
 		return checkSpool(s.Spool)

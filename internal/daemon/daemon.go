@@ -55,8 +55,8 @@ func RunTasks(ctx context.Context, tasks ...Task) error {
 	var errs []error
 	run := func(ctx context.Context, t Task) {
 		err := t.Run(ctx)
-		if ctx.Err() != nil && (err == nil || errors.Is(err, context.Canceled)) {
-			return
+		if ctx.Err() != nil && (err == nil || errors.Is(err, context.Canceled) || errors.Is(err, context.Cause(ctx))) {
+			return // it was told to end, and why another one has ended is told there
 		}
 		if err == nil {
 			err = errors.New("ended by itself")

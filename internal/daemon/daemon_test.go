@@ -3,6 +3,7 @@ package daemon
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 )
@@ -18,6 +19,10 @@ func TestRunTasks(t *testing.T) {
 	}
 	if err := RunTasks(ctx, running, Task{Name: "short", Run: func(context.Context) error { return nil }}); err == nil || !strings.Contains(err.Error(), "short: ended by itself") {
 		t.Errorf("a task that ends: %v", err)
+	}
+	why := Task{Name: "why", Run: func(ctx context.Context) error { <-ctx.Done(); return fmt.Errorf("a card: %w", context.Cause(ctx)) }}
+	if err := RunTasks(ctx, why, Task{Name: "bad", Run: func(context.Context) error { return broken }}); err == nil || err.Error() != "bad: broken" {
+		t.Errorf("a failed task beside one that repeats the reason: %v", err)
 	}
 	late := errors.New("late")
 	closing := Task{Name: "closing", Run: func(ctx context.Context) error { <-ctx.Done(); return late }}

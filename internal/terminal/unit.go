@@ -38,9 +38,9 @@ func (t *Terminal) newUnit(card config.Card, reader uicc.Reader) (*cp.CP, error)
 	cfg := cp.Config{
 		Location: where, FixedLocation: fixed,
 		Name: card.Name, Reader: reader, PIN: card.PIN, PINICCID: card.PINICCID, LocalInfo: c.Terminal.LocalInfo(),
-		PollInterval: time.Duration(c.Terminal.PollInterval), BufferLimit: c.Terminal.BufferLimit,
-		ConnectTimeout: time.Duration(c.Terminal.ConnectTimeout), SendTimeout: time.Duration(c.Terminal.SendTimeout),
-		FinishTime: time.Duration(c.Terminal.FinishTime),
+		PollInterval: c.Terminal.PollInterval.Duration, BufferLimit: c.Terminal.BufferLimit,
+		ConnectTimeout: c.Terminal.ConnectTimeout.Duration, SendTimeout: c.Terminal.SendTimeout.Duration,
+		FinishTime: c.Terminal.FinishTime.Duration,
 		ShowTexts:  c.Terminal.DisplayText, AllowAPDU: c.Control.AllowAPDU, SendSMS: smsSender(c.SMS),
 		Limits: cp.Limits{
 			OpenChannel: c.Limits.OpenChannel, OpenBurst: c.Limits.OpenChannelBurst, ShortMessages: c.Limits.ShortMessages,
