@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"bipd/ptylink"
+	"bipd/tcpend"
 	"bipd/trace"
 )
 
@@ -85,7 +86,7 @@ func (c *conn) abort(cause error) {
 	defer c.mu.Unlock()
 	c.aborted = true
 	if c.server != nil {
-		resetOnClose(c.server, true)
+		_ = tcpend.ResetOnClose(c.server, true) // an error: it is closed, or UDP
 		c.server.Close()
 	}
 }
@@ -102,7 +103,9 @@ func (c *conn) finish() error {
 	case !ok: // UDP
 		return c.server.Close()
 	}
-	resetOnClose(c.server, false)
+	if err := tcpend.ResetOnClose(c.server, false); err != nil {
+		return err
+	}
 	return half.CloseWrite()
 }
 
@@ -110,7 +113,7 @@ func (c *conn) finish() error {
 func (c *conn) attach(server net.Conn) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	resetOnClose(server, true)
+	_ = tcpend.ResetOnClose(server, true)
 	c.server = server
 	c.cp = c.dlc
 	if c.datagrams() {
@@ -145,7 +148,7 @@ func (c *conn) attend(finishing func()) {
 	ended, closed := c.dlc.Done(), c.closed
 	var w wait
 	defer w.stop()
-	for up != nil || down != nil || w.running() && c.unacknowledged() > 0 {
+	for up != nil || down != nil || w.running() && c.awaited() {
 		select {
 		case <-ended:
 			ended = nil
@@ -167,9 +170,9 @@ func (c *conn) attend(finishing func()) {
 			down = nil
 			c.serverEnded()
 		case <-w.tick:
-			left := c.unacknowledged()
+			left, _ := c.unacknowledged()
 			whole := up == nil && left == 0 // it has everything; only its FIN did not come
-			if !w.over(c.up.Load()-left) && !(whole && c.line.ap.waiting.Load()) {
+			if !w.Over(c.up.Load()-int64(left)) && !(whole && c.line.ap.waiting.Load()) {
 				continue
 			}
 			if whole {
@@ -182,6 +185,9 @@ func (c *conn) attend(finishing func()) {
 				"unacknowledged", left, "dlc_ended", ended == nil)
 			c.abort(errStalled)
 		}
+	}
+	if left, over := c.unacknowledged(); left > 0 && over {
+		c.log.Warn("connection lost: not everything was delivered", "unacknowledged", left)
 	}
 }
 

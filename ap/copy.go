@@ -108,7 +108,7 @@ func (c *conn) downlink() {
 // serverEnd is what the end of the server's stream means. The error of a RST is given once, to whoever asks first: it may be
 // the uplink, which then is about to record it.
 func (c *conn) serverEnd() error {
-	if !c.reset() {
+	if _, over := c.unacknowledged(); !over {
 		return errClosedSrv
 	}
 	c.writing.Lock()

@@ -41,7 +41,7 @@ func dialKernel(ctx context.Context, network, iface string, local netip.Addr, ds
 // see no progress for minutes where a slow server takes them.
 const unsent = 64 << 10
 
-// prepare has the kernel reset a TCP connection whose process dies, from its making on (see resetOnClose), and bounds its
+// prepare has the kernel reset a TCP connection whose process dies, from its making on (see tcpend.ResetOnClose), and bounds its
 // queue.
 func prepare(c syscall.RawConn, network string) error {
 	if network != "tcp" {

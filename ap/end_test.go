@@ -170,6 +170,31 @@ func TestStalledServerIsReset(t *testing.T) {
 	wantReset(t, got)
 }
 
+// Where it resets the connection before it has taken everything, nobody waits for it any more, and the log says what it
+// does not have.
+func TestServerResetsLate(t *testing.T) {
+	a := newAP(t, nil)
+	release := make(chan struct{})
+	addr := listen(t, func(c *net.TCPConn) {
+		c.SetReadBuffer(4 << 10)
+		<-release
+		c.SetLinger(0)
+	})
+	c := serve(t, a.AP, "line1")
+	conn := c.mustConnect(1, addr)
+	if _, err := conn.Write(random(60 << 10)); err != nil {
+		t.Fatal(err)
+	}
+	c.closeChannel(1, conn)
+	receive(t, conn.Done(), "end of the DLC")
+	close(release)
+	start := time.Now()
+	if !eventually(func() bool { return strings.Contains(a.log.String(), "channel closed") }) || time.Since(start) > patience/2 {
+		t.Errorf("the end took %v", time.Since(start))
+	}
+	a.log.Wants(t, "level=WARN", "not everything was delivered")
+}
+
 // A CP that says by AT%WEBCLCH that it closes the channel, and then does not end the DLC: what it sent may be incomplete.
 func TestNoEndAfterWebClose(t *testing.T) {
 	a := newAP(t, func(cfg *Config) { cfg.FinishTime = 100 * time.Millisecond })

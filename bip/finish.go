@@ -4,6 +4,7 @@ import (
 	"errors"
 	"time"
 
+	"bipd/tcpend"
 	"bipd/trace"
 )
 
@@ -79,31 +80,19 @@ var (
 	errCut      = errors.New("bip: the connection was lost")
 )
 
-// Bounds of awaitDelivery: the limits in all, which a far end that takes an octet now and then does not get beyond, and the
-// time between two looks.
-const (
-	maxLimits = 10
-	maxLook   = 50 * time.Millisecond
-)
+// maxLook is the longest time between two looks of awaitDelivery.
+const maxLook = 50 * time.Millisecond
 
 // awaitDelivery returns when no octets are left, when left fails, or with errNotTaken when it has not become less for the
-// limit, or ten limits have passed in all. A line or a server that is slow but takes data is waited for: 16 KiB need 17 s
-// at 9600 bit/s.
+// limit, see tcpend.Patience.
 func awaitDelivery(limit time.Duration, left func() (int, error)) error {
-	least, start := -1, time.Now()
-	progress := start
+	patience := tcpend.NewPatience(limit)
 	for look := time.Millisecond; ; look = min(2*look, maxLook) {
 		n, err := left()
 		if err != nil || n == 0 {
 			return err
 		}
-		now := time.Now()
-		switch {
-		case now.Sub(start) > maxLimits*limit:
-			return errNotTaken
-		case least < 0 || n < least:
-			least, progress = n, now
-		case now.Sub(progress) > limit:
+		if patience.Over(-int64(n)) {
 			return errNotTaken
 		}
 		time.Sleep(look)

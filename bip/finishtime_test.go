@@ -5,6 +5,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"bipd/tcpend"
 )
 
 // TestAwaitDelivery has octets become less at different rates: what is slow is waited for, what stands still is not.
@@ -21,7 +23,7 @@ func TestAwaitDelivery(t *testing.T) {
 		"as slow as may be":  {9, 29 * time.Second, nil, 9 * 29 * time.Second},
 		"stands still":       {1000, 0, errNotTaken, limit},
 		"too slow":           {9, 31 * time.Second, errNotTaken, limit},
-		"a trickle for ever": {1000, 29 * time.Second, errNotTaken, maxLimits * limit},
+		"a trickle for ever": {1000, 29 * time.Second, errNotTaken, tcpend.MaxLimits * limit},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

@@ -6,7 +6,7 @@ import (
 	"syscall"
 	"time"
 
-	"golang.org/x/sys/unix"
+	"bipd/tcpend"
 )
 
 // kernelConn is a TCP connection of the host's stack as a HalfCloser. As long as it is open SO_LINGER stands with a time
@@ -23,7 +23,7 @@ func newKernelConn(conn net.Conn, finishTime time.Duration) (net.Conn, error) {
 	if !ok {
 		return conn, nil
 	}
-	if err := tcp.SetLinger(0); err != nil {
+	if err := tcpend.ResetOnClose(tcp, true); err != nil {
 		tcp.Close()
 		return nil, err
 	}
@@ -32,7 +32,7 @@ func newKernelConn(conn net.Conn, finishTime time.Duration) (net.Conn, error) {
 
 // CloseWrite sends FIN and waits until the far end has acknowledged it and everything before.
 func (c *kernelConn) CloseWrite() error {
-	err := c.TCPConn.SetLinger(-1)
+	err := tcpend.ResetOnClose(c.TCPConn, false)
 	if err == nil {
 		err = c.TCPConn.CloseWrite()
 	}
@@ -41,7 +41,7 @@ func (c *kernelConn) CloseWrite() error {
 		err = awaitDelivery(c.finishTime, c.queued)
 	}
 	if err != nil {
-		_ = c.TCPConn.SetLinger(0)
+		_ = tcpend.ResetOnClose(c.TCPConn, true)
 	}
 	return err
 }
@@ -55,57 +55,18 @@ func (c *kernelConn) Undelivered() int {
 	return n
 }
 
-// tcpClosed is the state of a connection that is over (enum tcp_state in linux/tcp_states.h).
-const tcpClosed = 7
-
 // queued is how many octets, FIN among them, the far end has not acknowledged. The error is errCut where it never will.
-func (c *kernelConn) queued() (n int, err error) {
-	raw, err := c.TCPConn.SyscallConn()
-	if err != nil {
-		return 0, err
-	}
-	closed := raw.Control(func(fd uintptr) {
-		var info *unix.TCPInfo
-		if info, err = unix.GetsockoptTCPInfo(int(fd), unix.IPPROTO_TCP, unix.TCP_INFO); err != nil {
-			return
-		}
-		var out uint32 // read after the state: the last acknowledgement ends the connection
-		if out, err = unix.IoctlGetUint32(int(fd), unix.SIOCOUTQ); err != nil {
-			return
-		}
-		if n = int(out); n > 0 && info.State == tcpClosed {
-			err = errCut
-		}
-	})
-	if closed != nil {
-		return 0, closed
+func (c *kernelConn) queued() (int, error) {
+	n, over, err := tcpend.Unacknowledged(c.TCPConn)
+	if err == nil && n > 0 && over {
+		err = errCut
 	}
 	return n, err
 }
 
 // AwaitReset waits until a far end that has ended its direction is gone altogether: it has reset the connection, or does
 // not answer any more. It returns the reason, or net.ErrClosed.
-func (c *kernelConn) AwaitReset() error {
-	raw, err := c.TCPConn.SyscallConn()
-	if err != nil {
-		return err
-	}
-	reason := syscall.ECONNRESET
-	err = raw.Read(func(fd uintptr) bool {
-		info, err := unix.GetsockoptTCPInfo(int(fd), unix.IPPROTO_TCP, unix.TCP_INFO)
-		if err == nil && info.State != tcpClosed {
-			return false // the next event of the socket comes here again
-		}
-		if n, err := unix.GetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_ERROR); err == nil && n != 0 {
-			reason = syscall.Errno(n)
-		}
-		return true
-	})
-	if err != nil {
-		return err
-	}
-	return reason
-}
+func (c *kernelConn) AwaitReset() error { return tcpend.AwaitOver(c.TCPConn) }
 
 var _ interface {
 	HalfCloser
