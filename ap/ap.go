@@ -96,7 +96,7 @@ func (a *AP) ServeLine(ctx context.Context, cfg ptylink.PeerConfig) error {
 	}
 	l.log = cfg.Log.With("line", cfg.Name)
 	defer a.limit(cfg.Name, l.limits)()
-	cfg.Pace = l.limits.commands.wait
+	cfg.Pace = l.limits.commands.Wait
 	down := cfg.Down
 	cfg.Down = func(err error) {
 		l.drop(errLineDown)

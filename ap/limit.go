@@ -1,12 +1,9 @@
 package ap
 
 import (
-	"context"
-	"sync/atomic"
 	"time"
 
-	"golang.org/x/time/rate"
-
+	"bipd/limits"
 	"bipd/ptylink/at"
 )
 
@@ -24,52 +21,18 @@ type Over struct {
 }
 
 // lineLimits are what is left of the Limits of a line.
-type lineLimits struct{ commands, connections, dlcs *bucket }
+type lineLimits struct{ commands, connections, dlcs *limits.Bucket }
 
 func newLineLimits(l Limits) *lineLimits {
 	return &lineLimits{newBucket(l.Commands), newBucket(l.Connections), newBucket(l.Connections)}
 }
 
-// bucket lets n things through in a minute, and half of them at once after a rest. A nil bucket has no limit.
-type bucket struct {
-	limiter *rate.Limiter
-	over    atomic.Int64
-}
-
-func newBucket(n int) *bucket {
-	if n <= 0 {
-		return nil
-	}
-	return &bucket{limiter: rate.NewLimiter(rate.Limit(float64(n)/time.Minute.Seconds()), max(n/2, 1))}
-}
-
-// allow reports whether one more goes through, and counts it where not.
-func (b *bucket) allow() bool {
-	if b == nil || b.limiter.Allow() {
-		return true
-	}
-	b.over.Add(1)
-	return false
-}
-
-// wait returns when one more may go through, or with the context's error.
-func (b *bucket) wait(ctx context.Context) error {
-	if b.allow() {
-		return nil
-	}
-	return b.limiter.Wait(ctx)
-}
-
-func (b *bucket) count() int64 {
-	if b == nil {
-		return 0
-	}
-	return b.over.Load()
-}
+// newBucket lets n things through in a minute, and half of them at once after a rest.
+func newBucket(n int) *limits.Bucket { return limits.New(n, time.Minute, n/2) }
 
 // mayConnect is nil where the CP may have another connection made now.
 func (l *line) mayConnect() error {
-	if l.limits.connections.allow() {
+	if l.limits.connections.Allow() {
 		return nil
 	}
 	return at.ErrTooMany
@@ -83,7 +46,7 @@ func (a *AP) Over(line string) Over {
 	if l == nil {
 		return Over{}
 	}
-	return Over{l.commands.count(), l.connections.count(), l.dlcs.count()}
+	return Over{l.commands.Over(), l.connections.Over(), l.dlcs.Over()}
 }
 
 // limit notes the limits of a line; the function that it returns forgets them.

@@ -1,39 +1,12 @@
 package ap
 
 import (
-	"context"
 	"errors"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"bipd/ptylink/at"
 )
-
-// TestPace lets so many through in a minute, and half of them at once.
-func TestPace(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		b, start := newBucket(600), time.Now()
-		for range 900 {
-			if err := b.wait(t.Context()); err != nil {
-				t.Fatal(err)
-			}
-		}
-		if took := time.Since(start).Round(time.Second); took != time.Minute || b.count() != 600 {
-			t.Errorf("900 took %v, and %d were late", took, b.count())
-		}
-		ctx, cancel := context.WithCancel(t.Context())
-		time.AfterFunc(time.Millisecond, cancel)
-		if err := b.wait(ctx); !errors.Is(err, context.Canceled) {
-			t.Errorf("a line that ends: %v", err)
-		}
-		for b = newBucket(0); b.count() == 0 && time.Since(start) < time.Hour; time.Sleep(time.Minute) {
-			if err := b.wait(t.Context()); err != nil || !b.allow() {
-				t.Fatal("a limit where there is none")
-			}
-		}
-	})
-}
 
 // TestTooManyConnections refuses those beyond the limit, each with the same error, and says how many; another line has its own.
 func TestTooManyConnections(t *testing.T) {

@@ -56,7 +56,7 @@ func (l *line) accept(ctx context.Context, n int, channel func(context.Context, 
 			}
 			return
 		}
-		if l.limits.dlcs.wait(ctx) != nil {
+		if l.limits.dlcs.Wait(ctx) != nil {
 			d.Close()
 			return
 		}

@@ -9,7 +9,7 @@ import (
 	"bipd/ap"
 	"bipd/internal/config"
 	"bipd/internal/control"
-	"bipd/internal/limits"
+	"bipd/limits"
 )
 
 // lines are the lines that are served, which is what bipctl shows of an AP.

@@ -15,7 +15,7 @@ import (
 	"bipd/internal/config"
 	"bipd/internal/control"
 	"bipd/internal/daemon"
-	"bipd/internal/limits"
+	"bipd/limits"
 	"bipd/ptylink"
 	"bipd/trace"
 )

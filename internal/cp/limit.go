@@ -8,7 +8,7 @@ import (
 
 	"bipd/cat"
 	"bipd/internal/control"
-	"bipd/internal/limits"
+	"bipd/limits"
 )
 
 // Limits bound what a card, and the AP on its line, can have the CP do. 0 = no limit.

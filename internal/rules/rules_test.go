@@ -28,16 +28,17 @@ var mayImport = map[string][]string{
 	"uicc":     {},
 	"trace":    {},
 	"egress":   {},
+	"limits":   {},
 	"tcpend":   {},
 	"tun":      {},
 	"ptylink":  {},
 	"ccid":     {"uicc"}, // it implements uicc.Reader
 	"cat":      {"uicc", "trace"},
 	"bip":      {"cat", "tcpend", "trace"},
-	"ap":       {"ptylink", "egress", "tcpend", "trace"},
+	"ap":       {"ptylink", "egress", "limits", "tcpend", "trace"},
 	"softuicc": {"cat", "uicc"},
-	"internal": {"uicc", "trace", "egress", "tun", "ptylink", "ccid", "cat", "bip", "ap", "softuicc"},
-	"cmd":      {"uicc", "trace", "egress", "tun", "ptylink", "ccid", "cat", "bip", "ap", "softuicc", "internal"},
+	"internal": {"uicc", "trace", "egress", "limits", "tun", "ptylink", "ccid", "cat", "bip", "ap", "softuicc"},
+	"cmd":      {"uicc", "trace", "egress", "limits", "tun", "ptylink", "ccid", "cat", "bip", "ap", "softuicc", "internal"},
 }
 
 // apart are folders within one folder of mayImport that must not import each other.

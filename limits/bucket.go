@@ -2,6 +2,7 @@
 package limits
 
 import (
+	"context"
 	"sync/atomic"
 	"time"
 
@@ -32,7 +33,15 @@ func (b *Bucket) Allow() bool {
 	return false
 }
 
-// Over is how many did not go through, since the Bucket was made.
+// Wait returns when one more may go through, which counts as one beyond where it had to wait, or with the context's error.
+func (b *Bucket) Wait(ctx context.Context) error {
+	if b.Allow() {
+		return nil
+	}
+	return b.limiter.Wait(ctx)
+}
+
+// Over is how many did not go through at once, since the Bucket was made.
 func (b *Bucket) Over() int64 {
 	if b == nil {
 		return 0

@@ -2,6 +2,8 @@ package limits
 
 import (
 	"bytes"
+	"context"
+	"errors"
 	"log/slog"
 	"strings"
 	"sync"
@@ -34,6 +36,31 @@ func TestBucket(t *testing.T) {
 		}
 		if b = New(0, time.Minute, 0); allowed(1000) != 1000 || b.Over() != 0 {
 			t.Error("a limit where there is none")
+		}
+	})
+}
+
+// TestWait lets so many through in a minute, and half of them at once.
+func TestWait(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b, start := New(600, time.Minute, 300), time.Now()
+		for range 900 {
+			if err := b.Wait(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if took := time.Since(start).Round(time.Second); took != time.Minute || b.Over() != 600 {
+			t.Errorf("900 took %v, and %d were late", took, b.Over())
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		time.AfterFunc(time.Millisecond, cancel)
+		if err := b.Wait(ctx); !errors.Is(err, context.Canceled) {
+			t.Errorf("a line that ends: %v", err)
+		}
+		for b = New(0, time.Minute, 0); b.Over() == 0 && time.Since(start) < time.Hour; time.Sleep(time.Minute) {
+			if err := b.Wait(t.Context()); err != nil || !b.Allow() {
+				t.Fatal("a limit where there is none")
+			}
 		}
 	})
 }
