@@ -140,7 +140,7 @@ func (l *line) netStat(ctx context.Context, cmd at.Command) ([]string, error) {
 	}
 	n, err := l.networkState(ctx)
 	if err != nil {
-		l.log.Error("state of the network is unknown", "err", err)
+		l.log.Error("state of the network is unknown", "error", err)
 		return nil, at.ErrUnknown
 	}
 	l.changed(n)

@@ -52,7 +52,7 @@ func (l *line) accept(ctx context.Context, n int, channel func(context.Context, 
 		d, err := channel(ctx, n)
 		if err != nil {
 			if ctx.Err() == nil {
-				l.log.Error("channel cannot be accepted", "channel", n, "err", err)
+				l.log.Error("channel cannot be accepted", "channel", n, "error", err)
 			}
 			return
 		}

@@ -68,7 +68,7 @@ func (d *dirLines) look(ctx context.Context) {
 		fault = err.Error()
 	}
 	if fault != d.fault && err != nil {
-		d.ap.log.Warn("directory of lines cannot be used", "err", err)
+		d.ap.log.Warn("directory of lines cannot be used", "error", err)
 	}
 	d.fault = fault
 
@@ -85,7 +85,7 @@ func (d *dirLines) look(ctx context.Context) {
 	}
 	for name, why := range refused {
 		if d.refused[name] != why {
-			d.ap.log.Warn("line left out", "line", name, "err", why)
+			d.ap.log.Warn("line left out", "line", name, "error", why)
 		}
 	}
 	d.refused = refused
@@ -117,7 +117,7 @@ func (d *dirLines) serve(ctx context.Context, name string) error {
 		defer close(l.ended)
 		defer cancel()
 		if err := d.ap.ServeLine(ctx, cfg); err != nil && ctx.Err() == nil {
-			d.ap.log.Error("line given up", "line", name, "err", err)
+			d.ap.log.Error("line given up", "line", name, "error", err)
 		}
 	})
 	return nil

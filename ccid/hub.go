@@ -49,7 +49,7 @@ func (h *Hub) Run(ctx context.Context) error {
 	for range h.cfg.Bus.Watch(ctx, h.cfg.Log) {
 		devices, err := h.cfg.Bus.Devices()
 		if err != nil {
-			h.cfg.Log.Error("USB devices not found", "err", err)
+			h.cfg.Log.Error("USB devices not found", "error", err)
 			continue
 		}
 		h.update(ctx, devices)
@@ -100,7 +100,7 @@ func (h *Hub) update(ctx context.Context, devices []usbfs.Device) {
 		served, a.cancel = context.WithCancel(ctx)
 		a.done = make(chan struct{})
 		if errors.Is(a.err, ErrNotDriven) {
-			h.cfg.Log.Warn("card reader plugged in that is not driven", "reader", a.ids.String(), "id", a.ids.VIDPID(), "err", a.err)
+			h.cfg.Log.Warn("card reader plugged in that is not driven", "reader", a.ids.String(), "id", a.ids.VIDPID(), "error", a.err)
 			close(a.done)
 			continue
 		}
@@ -165,10 +165,10 @@ func (h *Hub) tell(a *attached, err error) {
 	}
 	var used *usbfs.InUseError
 	if errors.As(err, &used) || errors.Is(err, fs.ErrPermission) {
-		h.cfg.Log.Warn("card reader cannot be used, trying again", "reader", a.ids.String(), "err", err)
+		h.cfg.Log.Warn("card reader cannot be used, trying again", "reader", a.ids.String(), "error", err)
 		return
 	}
-	h.cfg.Log.Error("card reader cannot be used", "reader", a.ids.String(), "err", err)
+	h.cfg.Log.Error("card reader cannot be used", "reader", a.ids.String(), "error", err)
 }
 
 // set notes that a reader is open, or why not.

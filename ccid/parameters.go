@@ -227,7 +227,7 @@ func (s *Slot) configure(ctx context.Context, atr uicc.ATR) (parameters, error) 
 	case pars.fidi == defaultFiDi && !automatic:
 		return pars, err
 	}
-	s.dev.cfg.Log.Warn("card and reader do not agree on the parameters, going on with those they began with", "slot", s.name, "err", err)
+	s.dev.cfg.Log.Warn("card and reader do not agree on the parameters, going on with those they began with", "slot", s.name, "error", err)
 	if _, atr, err = s.powerUp(ctx, uicc.ColdReset); err != nil {
 		return parameters{}, err
 	}

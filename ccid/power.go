@@ -88,7 +88,7 @@ func (s *Slot) powerOn(ctx context.Context, sup supply) ([]byte, uicc.ATR, error
 	}
 	atr, err := uicc.ParseATR(raw)
 	if err != nil && uicc.ATRUsable(err) {
-		s.dev.cfg.Log.Warn("the card's answer to reset breaks the standard; the card is used all the same", "slot", s.name, "err", err)
+		s.dev.cfg.Log.Warn("the card's answer to reset breaks the standard; the card is used all the same", "slot", s.name, "error", err)
 		err = nil
 	}
 	if err != nil {

@@ -32,7 +32,7 @@ func (s *Slot) recover(ctx context.Context) error {
 			d.busy <- struct{}{}
 			return nil
 		}
-		d.cfg.Log.Debug("reader not in step", "slot", s.name, "err", err)
+		d.cfg.Log.Debug("reader not in step", "slot", s.name, "error", err)
 	}
 	return fmt.Errorf("ccid: %s: the reader is out of step, unplug it and plug it in again: %w", s.name, err)
 }

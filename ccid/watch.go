@@ -181,7 +181,7 @@ func (s *Slot) follow() {
 			continue
 		}
 		if retry == t.retry && ctx.Err() == nil {
-			s.dev.cfg.Log.Warn("the reader does not tell the state of a slot", "slot", s.name, "err", err)
+			s.dev.cfg.Log.Warn("the reader does not tell the state of a slot", "slot", s.name, "error", err)
 		}
 		timer.Reset(retry)
 		retry = min(2*retry, t.retryMax)

@@ -74,7 +74,7 @@ func (l *Link) Run(ctx context.Context) error {
 			l.hold(ctx, s)
 		} else if msg := err.Error(); ctx.Err() == nil && msg != said {
 			said = msg
-			l.log.Warn("line does not come up", "err", err)
+			l.log.Warn("line does not come up", "error", err)
 		}
 		if wait.wait(ctx) != nil {
 			break
@@ -105,7 +105,7 @@ func (l *Link) hold(ctx context.Context, s *session) {
 	} else if err == nil {
 		err = errEnded
 	}
-	l.log.Info("line down", "err", err)
+	l.log.Info("line down", "error", err)
 	if l.cfg.State != nil {
 		l.cfg.State(false, err)
 	}

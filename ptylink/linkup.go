@@ -177,7 +177,7 @@ func (l *Link) startMux(ctx context.Context, s *session) error {
 		}
 	}
 	if refused(err) && !check && !l.hadMux {
-		l.log.Warn("the AP refuses the multiplexer, the line stays without", "err", err)
+		l.log.Warn("the AP refuses the multiplexer, the line stays without", "error", err)
 		return nil
 	}
 	if err != nil { // what was lost may have been the AP's OK: the next try closes its multiplexer first

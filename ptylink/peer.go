@@ -78,7 +78,7 @@ func (p *Peer) Run(ctx context.Context) error {
 			p.down(ctx, err)
 		case err != nil && ctx.Err() == nil && err.Error() != said:
 			said = err.Error()
-			p.log.Warn("line is not there", "err", err)
+			p.log.Warn("line is not there", "error", err)
 		}
 		if wait.wait(ctx) != nil {
 			break
@@ -93,7 +93,7 @@ func (p *Peer) down(ctx context.Context, err error) {
 	} else if err == nil {
 		err = errEnded
 	}
-	p.log.Info("line down", "err", err)
+	p.log.Info("line down", "error", err)
 	if p.cfg.Down != nil {
 		p.cfg.Down(err)
 	}

@@ -112,5 +112,5 @@ func (p *Peer) serveDLC(ctx context.Context, d *mux.DLC) {
 	p.register(s)
 	defer p.setServer(s)()
 	err := s.Serve(ctx, d)
-	p.log.Debug("AT ended on its DLC", "err", err)
+	p.log.Debug("AT ended on its DLC", "error", err)
 }

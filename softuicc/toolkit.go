@@ -47,7 +47,7 @@ func (tk *Toolkit) run(applet Applet) {
 	}
 	if err != nil {
 		tk.kit.errs = append(tk.kit.errs, err)
-		c.log.Warn("applet ended", "card", c.cfg.Name, "err", err)
+		c.log.Warn("applet ended", "card", c.cfg.Name, "error", err)
 	}
 	c.signal()
 }

@@ -47,7 +47,7 @@ func watch(ctx context.Context, log *slog.Logger, open func() (*os.File, error),
 			err = followUevents(ctx, events, signal)
 		}
 		if ctx.Err() == nil {
-			log.Warn("the kernel does not tell of USB devices here, so they are looked for", "every", interval, "err", err)
+			log.Warn("the kernel does not tell of USB devices here, so they are looked for", "every", interval, "error", err)
 			poll(ctx, signal, interval)
 		}
 	}()

@@ -265,7 +265,7 @@ func (v *serving) execute(ctx context.Context, line string, over bool) (lines []
 		lines = append(lines, more...)
 		if err != nil {
 			if !errors.Is(err, ErrSwitch) {
-				v.cfg.Log.Debug("command failed", "command", c.Name, "err", err)
+				v.cfg.Log.Debug("command failed", "command", c.Name, "error", err)
 			}
 			return lines, err
 		}

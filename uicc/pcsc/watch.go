@@ -23,7 +23,7 @@ func (r *Reader) Watch(ctx context.Context) <-chan uicc.SlotState {
 			return
 		}
 		if err != nil {
-			r.cfg.Log.Warn("reader lost", "reader", r.name, "err", err)
+			r.cfg.Log.Warn("reader lost", "reader", r.name, "error", err)
 		}
 		post(ch, uicc.SlotGone)
 	}()

@@ -143,7 +143,7 @@ func (r *Reader) accept() {
 		if errors.Is(err, net.ErrClosed) {
 			return
 		}
-		r.cfg.Log.Warn("cannot accept a card", "slot", r.cfg.Name, "err", err)
+		r.cfg.Log.Warn("cannot accept a card", "slot", r.cfg.Name, "error", err)
 		select { // out of descriptors, for one; that may pass
 		case <-time.After(time.Second):
 		case <-r.ending:
