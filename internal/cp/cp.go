@@ -132,7 +132,11 @@ func (c *CP) heard(code string) {
 	log := c.quota.lineLog.With("card", c.cfg.Name)
 	switch v := what.(type) {
 	case ptylink.WebStat:
-		log.Info("the AP says that a connection has ended", "channel", v.Channel, "state", v.State, "cause", v.Cause)
+		log = log.With("channel", v.Channel, "state", v.State)
+		if v.Cause != 0 {
+			log = log.With("cause", v.Cause)
+		}
+		log.Info("the AP tells the state of a connection")
 	case ptylink.NetStat:
 		c.networkTold(v.Up)
 		log.Info("the AP's network has changed", "up", v.Up, "access", v.Access, "interface", v.Interface)
@@ -275,8 +279,8 @@ func (c *CP) serveCard(ctx context.Context) {
 	}
 }
 
-// awaitLine waits, for a time after the start, until the line has come up, and it is known whether the AP's network is: a card is at work as soon as it has power, and
-// some ask for a channel but once.
+// awaitLine waits, for a time after the start, until the line has come up, and it is known whether the AP's network is: a
+// card is at work as soon as it has power, and some ask for a channel but once.
 func (c *CP) awaitLine(ctx context.Context) error {
 	left := c.cfg.LineWait - time.Since(c.started)
 	select {
