@@ -31,8 +31,8 @@ OPEN CHANNEL is answered that there is no network; with it connections are made,
 as far as the default egress policy lets a card.
 
 It ends after --time, when the card is taken out, or at an interrupt. The exit
-status is 1 where the card or its applet is at fault, or no card was there. bipd must not use the
-reader at the same time.`,
+status is 1 where the card or its applet is at fault, or no card was there. bipd
+must not use the reader at the same time.`,
 		Args: cobra.NoArgs,
 	}
 	name := cmd.Flags().String("reader", "", "ccid:<selector>, pcsc:<reader name>, vpcd:unix:<path> or vpcd:tcp:<address>: see bipctl readers")

@@ -28,7 +28,12 @@ func socketFlag(cmd *cobra.Command) *string {
 }
 
 func cardsCommand() *cobra.Command {
-	cmd := &cobra.Command{Use: "cards", Short: "List the cards with their readers, states and lines", Args: cobra.NoArgs}
+	cmd := &cobra.Command{
+		Use: "cards", Short: "List the cards with their readers, states and lines", Args: cobra.NoArgs,
+		Long: `cards lists the cards of bipd, or the lines of apd. SERVICE is what the card hears of
+the network: normal, limited or none. OVER LIMIT counts what was refused, delayed or
+left out because of [limits] in the configuration.`,
+	}
 	socket := socketFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		ctx, cancel := context.WithTimeout(cmd.Context(), askTime)
@@ -99,9 +104,9 @@ events are kept until then and shown as a message sequence chart. With --pcapng
 the APDUs, and the network side of the channels as they tell it, are written live
 as a capture for Wireshark: bipctl trace --pcapng - | wireshark -k -i -
 
-Where a daemon had to drop events, since they were not taken fast enough, one with
-"lost" says how many; ladder, page and capture show it, too. Pages and captures are
-written with mode 0600, in place of a regular file, not through a link.`,
+A trace that is read too slowly misses events: an event with "lost" stands in their
+place and says how many; ladder, page and capture show it, too. Pages and captures
+have the mode 0600. They replace a regular file, and nothing else.`,
 		Args: cobra.NoArgs,
 	}
 	sockets := cmd.Flags().StringSliceP("socket", "s", []string{defaultSocket}, "control sockets of the daemons")
