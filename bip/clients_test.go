@@ -264,8 +264,8 @@ func TestServerHalfClose(t *testing.T) {
 	run(t, o)
 }
 
-// TestServerClientClosedNightly has a client close altogether, without a word, and be forgotten by its system: keep-alive finds that out.
-func TestServerClientClosedNightly(t *testing.T) {
+// TestNightlyServerClientClosed has a client close altogether, without a word, and be forgotten by its system: keep-alive finds that out.
+func TestNightlyServerClientClosed(t *testing.T) {
 	if !testkit.Nightly() {
 		t.Skip("takes as long as keep-alive")
 	}

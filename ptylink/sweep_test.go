@@ -267,15 +267,11 @@ func sweepStart(t *testing.T, mode CheckMode, every int) {
 	t.Logf("%d starts with a changed bit: the longest took %v, %d more than 3 s", starts, longest, slow)
 }
 
-func TestChangedStart(t *testing.T) {
-	sweepStart(t, CheckUART, 17)
-	sweepStart(t, CheckOff, 23)
-}
-
-func TestNightlyChangedStart(t *testing.T) {
-	if !testkit.Nightly() {
-		t.Skip("whole sweep: NIGHTLY=1")
+func TestChangedStartNightly(t *testing.T) {
+	every := [2]int{17, 23} // bits
+	if testkit.Nightly() {
+		every = [2]int{1, 1}
 	}
-	sweepStart(t, CheckUART, 1)
-	sweepStart(t, CheckOff, 1)
+	sweepStart(t, CheckUART, every[0])
+	sweepStart(t, CheckOff, every[1])
 }
