@@ -32,7 +32,7 @@ func TestCheck(t *testing.T) {
 		}
 	}
 	write("bipd.toml", "[[card]]\nname = \"c\"\nreader = \"vpcd:unix:/x\"\n[card.line]\npath = \"/dev/ttyS0\"\nspeed = 9600\npayload_check = \"off\"\n")
-	if out, err := check("bipd"); err != nil || !strings.Contains(out, "warning: c: line.payload_check") {
+	if out, err := check("bipd"); err != nil || !strings.Contains(out, "warning: card c: line.payload_check") {
 		t.Errorf("a line without payload check: %v: %s", err, out)
 	}
 	write("bipd.toml", configs["bipd.toml"])
