@@ -77,7 +77,7 @@ func newDesk(t *testing.T, g *guest.Guest) {
 	t.Cleanup(func() { d.leave() })
 	for name, do := range map[string]func(ctx context.Context, argument string) error{
 		"soft":   d.useSoft, // a software UICC with this answer to reset
-		"odd":    d.useOdd,  // an oddCard
+		"odd":    d.useOdd,  // an oddCard, with that answer to reset or oddATR
 		"remove": func(context.Context, string) error { return d.remove() },
 		"insert": d.insert, // another software UICC
 		"swap":   d.swap,   // remove and insert at once
@@ -156,12 +156,19 @@ func (d *desk) useSoft(ctx context.Context, atr string) error {
 	return d.insert(ctx, atr)
 }
 
-func (d *desk) useOdd(ctx context.Context, _ string) error {
+func (d *desk) useOdd(ctx context.Context, atr string) error {
+	raw := oddATR
+	if atr != "" {
+		var err error
+		if raw, err = hex.DecodeString(atr); err != nil {
+			return err
+		}
+	}
 	conn, err := d.connect(ctx)
 	if err != nil {
 		return err
 	}
-	d.odd, err = newOddCard(conn)
+	d.odd, err = newOddCard(conn, raw)
 	if err == nil {
 		d.leave = d.odd.close
 	}

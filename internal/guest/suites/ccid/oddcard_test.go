@@ -28,6 +28,10 @@ const vscNoReader = 0xFFFFFFFF
 // oddATR is the odd card's answer to reset: T=0 and eight historical characters.
 var oddATR = []byte{0x3B, 0x68, 0x00, 0x00, 'o', 'd', 'd', ' ', 'c', 'a', 'r', 'd'}
 
+// fastATR is that of an odd card in specific mode (TA2) at four times the initial rate (TA1 13), so that the reader has to
+// be told the rate, and no PPS is made.
+const fastATR = "3B981310006F64642063617264"
+
 // Instructions of the odd card.
 const (
 	insLong    = 0x10 // P1P2 octets
@@ -58,14 +62,14 @@ type oddCard struct {
 	mu sync.Mutex // of writing
 }
 
-// newOddCard inserts the card; the connection is now its own.
-func newOddCard(conn net.Conn) (*oddCard, error) {
+// newOddCard inserts the card with that answer to reset; the connection is now its own.
+func newOddCard(conn net.Conn, atr []byte) (*oddCard, error) {
 	c := &oddCard{conn: conn, served: make(chan struct{}), late: make(chan struct{}, 16), held: make(chan struct{}, 16)}
 	go c.serve()
 	err := errors.Join(
 		c.write(vscInit, vscNoReader, []byte("VSCD\x00\x00\x00\x02\x00\x00\x00\x00")),
 		c.write(vscReaderAdd, vscNoReader, []byte("odd\x00")),
-		c.write(vscATR, 0, oddATR),
+		c.write(vscATR, 0, atr),
 	)
 	if err != nil {
 		c.close()

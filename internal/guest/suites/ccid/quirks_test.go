@@ -76,7 +76,7 @@ func TestInsideQuirk03ParametersWithoutLength(t *testing.T) {
 // SetDataRateAndClockFrequency is answered by a SlotStatus, not by its own answer, which says that it is not supported.
 func TestInsideQuirk04WrongAnswerType(t *testing.T) {
 	seen := new(watched)
-	guest.Ask(t, "odd", "")
+	guest.Ask(t, "odd", fastATR)
 	reader := anyReader(t, drive(t, bus{clear: autoParameters | autoClock | autoRate | parameterPPS | automaticPPS, wrap: seen.wrap}))
 	eventually(t, "the reader's word on the command", func() error {
 		card, err := reader.Connect(testContext(t))
