@@ -93,6 +93,7 @@ type cp struct {
 	state chan bool   // line up, line down
 
 	stop, stopAP context.CancelFunc // each ends its side of the line
+	end          func()             // ends both and waits until no line is served
 }
 
 // serve joins a CP to the AP and waits until the line is up.
@@ -122,13 +123,15 @@ func serveWith(t *testing.T, a *AP, name string, change func(*ptylink.LinkConfig
 	apCtx, stopAP := context.WithCancel(context.Background())
 	c.stop, c.stopAP = stop, stopAP
 	var running sync.WaitGroup
-	running.Go(func() { c.link.Run(cpCtx) })
-	running.Go(func() { a.ServeLine(apCtx, ptylink.PeerConfig{Name: name, Open: c.wire.openAP}) })
-	t.Cleanup(func() {
+	c.end = func() {
+		t.Helper()
 		stop()
 		stopAP()
 		awaitAll(t, &running, "the end of line "+name)
-	})
+	}
+	running.Go(func() { c.link.Run(cpCtx) })
+	running.Go(func() { a.ServeLine(apCtx, ptylink.PeerConfig{Name: name, Open: c.wire.openAP}) })
+	t.Cleanup(c.end)
 	c.await(true)
 	return c
 }

@@ -146,7 +146,7 @@ func TestWaitLeavesIdleServers(t *testing.T) {
 	c.closeChannel(1, conn)
 	receive(t, conn.Done(), "end of the DLC")
 	wantWhole(t, got, sent)
-	c.stop()
+	c.end()
 	ended := make(chan struct{})
 	go func() { defer close(ended); a.Wait() }()
 	receive(t, ended, "end of the AP")
