@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -29,8 +30,10 @@ func NoLeaks(t testing.TB) {
 }
 
 // Goroutines waits a bounded time until no more goroutines run than that. The error has the stacks of those that do.
-func Goroutines(most int) error {
-	err := settle(func() error {
+func Goroutines(most int) error { return goroutines(most, settleTime) }
+
+func goroutines(most int, patience time.Duration) error {
+	err := settleWithin(patience, func() error {
 		if n := runtime.NumGoroutine(); n > most {
 			return fmt.Errorf("%d goroutines, %d before", n, most)
 		}
@@ -88,11 +91,21 @@ func openFiles() ([]string, error) {
 }
 
 // settle asks again and again, and gives the last error after settleTime.
-func settle(check func() error) error {
-	for end := time.Now().Add(settleTime); ; time.Sleep(2 * time.Millisecond) {
+func settle(check func() error) error { return settleWithin(settleTime, check) }
+
+// settleWithin is settle with another time.
+//
+// In a synctest bubble time.Sleep takes no real time, which what runs outside the bubble (a finalizer, the end of another
+// bubble) needs as well. So each round sleeps by both clocks, and the rounds are counted.
+func settleWithin(patience time.Duration, check func() error) error {
+	const pause = 2 * time.Millisecond
+	for round := time.Duration(0); ; round++ {
 		err := check()
-		if err == nil || time.Now().After(end) {
+		if err == nil || round*pause >= patience {
 			return err
 		}
+		time.Sleep(pause)
+		real := syscall.NsecToTimespec(int64(pause))
+		_ = syscall.Nanosleep(&real, nil)
 	}
 }

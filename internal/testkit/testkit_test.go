@@ -9,21 +9,36 @@ import (
 	"time"
 )
 
-// settle gives up after its time, and not before.
+// A check that fails is given up after its time, and not before.
 func TestSettle(t *testing.T) {
+	const patience = 100 * time.Millisecond
 	synctest.Test(t, func(t *testing.T) {
 		start := time.Now()
-		if err := settle(func() error { return net.ErrClosed }); err != net.ErrClosed || time.Since(start) < settleTime {
+		if err := settleWithin(patience, func() error { return net.ErrClosed }); err != net.ErrClosed || time.Since(start) < patience {
 			t.Errorf("%v after %v", err, time.Since(start))
 		}
 		start = time.Now()
-		err := settle(func() error {
-			if time.Since(start) < settleTime/2 {
+		err := settleWithin(patience, func() error {
+			if time.Since(start) < patience/2 {
 				return net.ErrClosed
 			}
 			return nil
 		})
 		if err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// What runs outside a bubble gets real time to end, though the bubble's clock runs ahead.
+func TestGoroutinesOutsideBubble(t *testing.T) {
+	before := runtime.NumGoroutine()
+	for range 10 {
+		go time.Sleep(2 * time.Second) // 15,000 rounds without a pause are over before
+	}
+	synctest.Test(t, func(*testing.T) {
+		const bubble = 2 // goroutines that it adds itself
+		if err := Goroutines(before + bubble); err != nil {
 			t.Error(err)
 		}
 	})
@@ -37,7 +52,7 @@ func TestGoroutinesTellsWho(t *testing.T) {
 		for range 10 { // more than the few of the tests before that may be about to end
 			go leftOver(end)
 		}
-		if err := Goroutines(before); err == nil || !strings.Contains(err.Error(), "leftOver") {
+		if err := goroutines(before, 100*time.Millisecond); err == nil || !strings.Contains(err.Error(), "leftOver") {
 			t.Errorf("left over: %v", err)
 		}
 		close(end)
