@@ -183,11 +183,12 @@ func TestServerNextClientWaits(t *testing.T) {
 			a.must(err)
 			return r.Result.General != cat.ResultOK
 		}
-		for !refused() { // until the gateway knows; the card hears of nothing meanwhile
+		listening := []cat.ChannelStatus{{Channel: id, Link: cat.LinkListen}}
+		for !refused() || !slices.Equal(a.statuses(), listening) { // until the gateway knows; the card hears of nothing meanwhile
 		}
 		for range 50 {
 			a.sendRefused(id, []byte("for the first"), cat.SendImmediately, 0x3A, 0x02)
-			if got := a.statuses(); !slices.Equal(got, []cat.ChannelStatus{{Channel: id, Link: cat.LinkListen}}) {
+			if got := a.statuses(); !slices.Equal(got, listening) {
 				a.fail("before the event: %v", got)
 			}
 		}

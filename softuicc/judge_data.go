@@ -60,7 +60,7 @@ func (j *judge) closedUnderneath(m *judged, ch *judgedChannel) {
 		*ch = judgedChannel{ever: true}
 		return
 	}
-	ch.lost = true
+	ch.lost = ch.link != linkListen // else the card knows that there is no client
 }
 
 // channelOrder judges which objects follow the result of a success, and their order.

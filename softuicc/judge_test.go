@@ -148,6 +148,8 @@ func TestJudgeAcceptsWhatIsRight(t *testing.T) {
 			ok, "830100 38020100 350103 39020578", sentOK, ok, linkUp1, linkGo}},
 		{name: "server", profile: serverProfile, commands: all(evl, openSrv, receive2, pc("41", "01", "21", ""), closeC), steps: []string{
 			ok, "830100 38024100 39020578", linkUp1, data300, receivedAnswer("00", 2, 0), ok, ok}},
+		{name: "server without a client", profile: serverProfile, commands: all(evl, openSrv, sendNow), steps: []string{
+			ok, "830100 38024100 39020578", gone, "S", "S", "S"}},
 		{name: "DNS servers", commands: all(dnsAsk, closeC), steps: []string{
 			"830100 B8028100 350103 39020578 C005217F000035 C005217F000036", ok}},
 		{name: "smaller buffer", commands: all(openT), steps: []string{"830107 38028100 350103 39020200"}},
