@@ -3,6 +3,7 @@ package egress
 import (
 	"encoding/binary"
 	"net/netip"
+	"slices"
 )
 
 // Classes of addresses that no card reaches unless a rule names them.
@@ -122,6 +123,11 @@ func (p *Policy) classify(addr netip.Addr, links *Links, route Route) (class str
 		return broadcast, alone
 	case RouteMulticast:
 		return multicast, alone
+	}
+	// A connection that is bound to an interface, or that a rule of policy routing sends to another table, does not ask these
+	// routes, but may come back to them from a router.
+	if slices.ContainsFunc(links.Taken, func(p netip.Prefix) bool { return p.Contains(addr) }) {
+		return ownAddress, alone
 	}
 	if links.NextHops[addr] {
 		return nextHop, alone

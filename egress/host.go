@@ -15,6 +15,7 @@ type Host interface {
 type Links struct {
 	Addrs    []Address           // the machine's own addresses
 	Subnets  []netip.Prefix      // prefixes that are on-link, those of the own addresses among them
+	Taken    []netip.Prefix      // what routes of type local, anycast, broadcast and multicast take, whatever leads to their table
 	Names    map[int]string      // of the interfaces, by index
 	NextHops map[netip.Addr]bool // gateways of routes and far ends of point-to-point links
 }

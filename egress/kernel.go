@@ -157,9 +157,17 @@ func (l *Links) addInterfaces(h *netlink.Handle) (shared map[int]bool, err error
 	return shared, nil
 }
 
-// addRoute notes the next hops of a route, or its destination where it is on-link.
+// addRoute notes the next hops of a route, or its destination where it is on-link or goes to the machine itself. A default
+// route of type local is for packets that a firewall marks (TPROXY), and takes none of the machine's own.
 func (l *Links) addRoute(r netlink.Route, shared map[int]bool, subnets map[netip.Prefix]bool) {
-	if r.Type != unix.RTN_UNICAST {
+	switch r.Type {
+	case unix.RTN_UNICAST:
+	case unix.RTN_LOCAL, unix.RTN_ANYCAST, unix.RTN_BROADCAST, unix.RTN_MULTICAST:
+		if p := prefixOf(r.Dst); p.IsValid() && p.Bits() > 0 {
+			l.Taken = append(l.Taken, p.Masked())
+		}
+		return
+	default:
 		return
 	}
 	hops := r.MultiPath

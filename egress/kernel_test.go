@@ -223,3 +223,44 @@ func TestKernelLocalAddress(t *testing.T) {
 		}
 	}
 }
+
+// Routes of type local count whatever the connection is bound to, and in whichever table they are: a router may send back
+// what does not meet them on its way out. The default route of a set-up with TPROXY takes nothing.
+func TestKernelLocalRoutesOfAnyTable(t *testing.T) {
+	machine, k := bedOf(t)
+	if err := machine.Do(func() error {
+		lo, err := netlink.LinkByName("lo")
+		if err != nil {
+			return err
+		}
+		add := func(dst string) error {
+			_, to, err := net.ParseCIDR(dst)
+			if err != nil {
+				return err
+			}
+			return netlink.RouteAdd(&netlink.Route{LinkIndex: lo.Attrs().Index, Dst: to, Type: unix.RTN_LOCAL, Scope: netlink.SCOPE_HOST, Table: 100})
+		}
+		return errors.Join(
+			route("11.2.0.0/24", "lo", unix.RTN_LOCAL, ""), route("2a00:5::/64", "lo", unix.RTN_LOCAL, ""),
+			add("11.3.0.0/24"), add("2a00:6::/64"), add("0.0.0.0/0"), add("::/0"),
+		)
+	}); err != nil {
+		t.Fatal(err)
+	}
+	p, err := New(Config{Host: k})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, iface := range []string{"", "to-host", "to-host-2"} {
+		for dst, rule := range map[string]string{
+			"11.2.0.5": "default: own address", "2a00:5::5": "default: own address", "64:ff9b::11.2.0.5": "default: own address",
+			"11.3.0.5": "default: own address", "2a00:6::5": "default: own address", "11.4.0.5": "", "2a00:7::5": "",
+		} {
+			err := p.Check(Request{Card: "c", Network: "tcp", Destination: netip.AddrPortFrom(netip.MustParseAddr(dst), 443), Interface: iface})
+			var d *Denied
+			if errors.As(err, &d); rule == "" && err != nil || rule != "" && (d == nil || d.Rule != rule) {
+				t.Errorf("bound to %q: to %s: %v, want %q", iface, dst, err, rule)
+			}
+		}
+	}
+}
