@@ -60,8 +60,8 @@ func TestDefaultsFollowRegistries(t *testing.T) {
 		t.Fatal(err)
 	}
 	list := registry(t)
-	if len(list) != 50 {
-		t.Errorf("%d entries, want 50", len(list))
+	if len(list) != 51 {
+		t.Errorf("%d entries, want 51", len(list))
 	}
 	tried := 0
 	for _, e := range list {
