@@ -15,6 +15,7 @@ import (
 	"bipd/cat"
 	"bipd/egress"
 	"bipd/internal/control"
+	"bipd/limits"
 	"bipd/ptylink"
 	"bipd/trace"
 	"bipd/uicc"
@@ -59,6 +60,8 @@ type Config struct {
 	LineWait time.Duration
 
 	Limits Limits
+	// ReaderLines is the limit of what the reader logs of the card, to be counted with the others; nil = none.
+	ReaderLines *limits.Bucket
 
 	Log   *slog.Logger
 	Trace *trace.Stream
@@ -254,24 +257,24 @@ func (c *CP) serveCard(ctx context.Context) {
 	if err := c.awaitLine(ctx); err != nil {
 		return
 	}
-	wait := minSessionRetry
+	wait, log := minSessionRetry, c.quota.cardLog.With("card", c.cfg.Name) // a card may come and go without end
 	for {
 		started := time.Now()
 		err := c.runSession(ctx)
 		if ctx.Err() != nil || errors.Is(err, uicc.ErrRemoved) {
-			c.log.Info("card session ended", "cause", err)
+			log.Info("card session ended", "cause", err)
 			c.setState("absent", nil)
 			return
 		}
 		c.setState("failed", err)
 		if errors.Is(err, cat.ErrPIN) {
-			c.log.Error("card is left alone until it is put in anew", "error", err)
+			log.Error("card is left alone until it is put in anew", "error", err)
 			return
 		}
 		if time.Since(started) > maxSessionRetry {
 			wait = minSessionRetry
 		}
-		c.log.Error("card session failed", "error", err, "again_in", wait)
+		log.Error("card session failed", "error", err, "again_in", wait)
 		if !pause(ctx, wait) {
 			return
 		}

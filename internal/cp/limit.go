@@ -24,6 +24,7 @@ type Limits struct {
 type quota struct {
 	connections, messages, resets *limits.Bucket
 	cardLines, lineLines          *limits.Bucket
+	readerLines                   *limits.Bucket
 	cardLog                       *slog.Logger // what the card can have logged
 	lineLog                       *slog.Logger // what the AP can have logged
 }
@@ -37,6 +38,7 @@ func newQuota(cfg Config) *quota {
 		connections: limits.New(l.OpenChannel, time.Minute, l.OpenBurst),
 		messages:    limits.New(l.ShortMessages, time.Hour, l.ShortMessages),
 		resets:      limits.New(l.Resets, time.Minute, l.Resets),
+		readerLines: cfg.ReaderLines,
 	}
 	q.cardLog, q.cardLines = limits.Log(cfg.Log, l.LogLines, "card", cfg.Name)
 	lineLog := cfg.Log
@@ -64,6 +66,6 @@ func (q *quota) sender(send func(context.Context, cat.ShortMessage) error) func(
 func (q *quota) over() control.Over {
 	return control.Over{
 		OpenChannel: q.connections.Over(), ShortMessages: q.messages.Over(), Resets: q.resets.Over(),
-		LogLines: q.cardLines.Over() + q.lineLines.Over(),
+		LogLines: q.cardLines.Over() + q.lineLines.Over() + q.readerLines.Over(),
 	}
 }

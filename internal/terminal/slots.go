@@ -79,7 +79,7 @@ func (t *Terminal) enter(e ccid.SlotEvent) (*visit, error) {
 		return nil, nil
 	}
 	card := chosen.card.ForSlot(e.ID)
-	c, err := t.newUnit(card, reader)
+	c, err := t.newUnit(card, reader, nil)
 	if err != nil {
 		return nil, err
 	}

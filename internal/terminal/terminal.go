@@ -17,6 +17,7 @@ import (
 	"bipd/internal/cp"
 	"bipd/internal/daemon"
 	"bipd/internal/readers"
+	"bipd/limits"
 	"bipd/trace"
 	"bipd/uicc"
 )
@@ -75,6 +76,7 @@ func New(cfg Config) (*Terminal, error) {
 func (t *Terminal) add(card config.Card) error {
 	u := unit{}
 	var reader uicc.Reader
+	var left *limits.Bucket
 	if e := t.plan.of(card.Name); e != nil {
 		if e.seat == nil {
 			return nil
@@ -82,7 +84,9 @@ func (t *Terminal) add(card config.Card) error {
 		e.seat.hub = t.hub
 		u.seat, reader = e.seat, e.seat
 	} else {
-		r, closeReader, err := cp.OpenReader(card.Reader, t.log)
+		var log *slog.Logger // a software card comes and goes as it likes, and each time the reader logs it
+		log, left = limits.Log(t.log, t.cfg.File.Limits.LogLines, "card", card.Name)
+		r, closeReader, err := cp.OpenReader(card.Reader, log)
 		if err != nil {
 			return err
 		}
@@ -90,7 +94,7 @@ func (t *Terminal) add(card config.Card) error {
 		reader = r
 	}
 	var err error
-	if u.CP, err = t.newUnit(card, reader); err == nil {
+	if u.CP, err = t.newUnit(card, reader, left); err == nil {
 		t.units = append(t.units, u)
 	}
 	return err

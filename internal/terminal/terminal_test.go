@@ -3,7 +3,9 @@ package terminal
 import (
 	"context"
 	"fmt"
+	"io"
 	"log/slog"
+	"net"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -131,6 +133,36 @@ func (s *stand) awaitCards(want ...string) {
 		}
 		return fmt.Sprintf("the cards are %q, want %q", got, want)
 	})
+}
+
+// TestCardComesAndGoes has a software card that dials in and leaves without end: what that writes into the log is bounded, and
+// what is left out is counted.
+func TestCardComesAndGoes(t *testing.T) {
+	const lines, rounds = 10, 200
+	socket := filepath.Join(t.TempDir(), "card")
+	began := time.Now()
+	s := start(t, newBus(t), fmt.Sprintf("[limits]\nlog_lines = %d\n[[card]]\nname = \"soft\"\nreader = \"vpcd:unix:%s\"\n", lines, socket))
+	for range rounds {
+		c, err := net.Dial("unix", socket)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.SetReadDeadline(time.Now().Add(patience))
+		if _, err := io.ReadFull(c, make([]byte, 3)); err != nil { // power off: the terminal has noticed it
+			t.Fatal(err)
+		}
+		c.Close()
+	}
+	s.await(func() string {
+		if n := s.card("soft").Over.LogLines; n < rounds {
+			return fmt.Sprintf("%d lines were left out", n)
+		}
+		return ""
+	})
+	minutes := int(time.Since(began).Minutes()) + 1
+	if n := len(s.log.Lines("level=")) - len(s.log.Lines("level=DEBUG")); n > 2*(lines*(minutes+1)+minutes) {
+		t.Errorf("%d lines", n)
+	}
 }
 
 // card is the status of a card.

@@ -5,14 +5,16 @@ import (
 
 	"bipd/internal/config"
 	"bipd/internal/cp"
+	"bipd/limits"
 	"bipd/uicc"
 )
 
 // lineWait is how long a card waits for its line after its CP has started: apd looks for it every 2 s at least.
 const lineWait = 10 * time.Second
 
-// newUnit puts together what one card needs beside its reader: its line to the AP, its policy.
-func (t *Terminal) newUnit(card config.Card, reader uicc.Reader) (*cp.CP, error) {
+// newUnit puts together what one card needs beside its reader: its line to the AP, its policy. left is what the log of a
+// reader that is the card's alone leaves out, nil where there is none.
+func (t *Terminal) newUnit(card config.Card, reader uicc.Reader, left *limits.Bucket) (*cp.CP, error) {
 	c, log := t.cfg.File, t.cfg.Log
 	policy, err := c.Egress.Policy()
 	if err != nil {
@@ -46,7 +48,8 @@ func (t *Terminal) newUnit(card config.Card, reader uicc.Reader) (*cp.CP, error)
 			OpenChannel: c.Limits.OpenChannel, OpenBurst: c.Limits.OpenChannelBurst, ShortMessages: c.Limits.ShortMessages,
 			Resets: c.Limits.Resets, LogLines: c.Limits.LogLines,
 		},
-		Rules: rules, Interface: c.Kernel.Interface, ListenOn: listenOn, ListenPorts: listenPorts, ListenFrom: listenFrom, DNS: c.Kernel.DNS, Policy: policy, Log: log, Trace: t.cfg.Trace,
+		ReaderLines: left,
+		Rules:       rules, Interface: c.Kernel.Interface, ListenOn: listenOn, ListenPorts: listenPorts, ListenFrom: listenFrom, DNS: c.Kernel.DNS, Policy: policy, Log: log, Trace: t.cfg.Trace,
 	}
 	if card.Line != nil {
 		if cfg.Line, err = card.Line.Link(card.Name, log); err != nil {
