@@ -11,7 +11,7 @@ import (
 const sayEvery = time.Minute
 
 // Log makes a log of which n lines in a minute are passed on to another; 0 = all. What is left out is counted in the Bucket, and the
-// log says how many lines that were, at most once a minute. Lines of level debug always pass: who asks for them asks for each. The
+// log says where that begins and, a minute later, how many lines it were. Lines of level debug always pass: who asks for them asks for each. The
 // attributes about are those of the line that tells the number.
 func Log(to *slog.Logger, n int, about ...any) (*slog.Logger, *Bucket) {
 	bucket := New(n, time.Minute, n)
@@ -35,8 +35,11 @@ func (s *suppressor) pass() bool {
 		return true
 	}
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.left++; s.left == 1 {
+	s.left++
+	first := s.left == 1
+	s.mu.Unlock()
+	if first {
+		s.to.Warn("log lines are suppressed from here on, see [limits]")
 		time.AfterFunc(sayEvery, s.say)
 	}
 	return false
