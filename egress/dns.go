@@ -9,8 +9,9 @@ import (
 const dnsPort = 53
 
 // CheckDNS returns an error where no card, whatever its name, may reach port 53 of a DNS server that it was told of,
-// neither by UDP nor by TCP.
-func (p *Policy) CheckDNS(server netip.Addr) error {
+// neither by UDP nor by TCP. profile is the network profile that tells of the server and iface the interface that it binds
+// to, if any.
+func (p *Policy) CheckDNS(server netip.Addr, profile, iface string) error {
 	if server.Zone() != "" {
 		return errors.New("a card cannot name a zone")
 	}
@@ -18,15 +19,18 @@ func (p *Policy) CheckDNS(server netip.Addr) error {
 	if p != nil {
 		some.own, some.file = p.own, p.file
 		for _, r := range p.rules {
+			anyWay := r.interfaces == nil || iface != "" // else the route is not known yet
 			if r.allow {
-				r.cards, r.profiles, r.interfaces = nil, nil, nil // whoever they are
-			} else if r.cards != nil || r.profiles != nil || r.interfaces != nil {
+				if r.cards = nil; !anyWay {
+					r.interfaces = nil
+				}
+			} else if r.cards != nil || !anyWay {
 				continue // others remain
 			}
 			some.rules = append(some.rules, r)
 		}
 	}
-	r := Request{Network: "udp", Destination: netip.AddrPortFrom(server, dnsPort), DNS: []netip.Addr{server}}
+	r := Request{Network: "udp", Destination: netip.AddrPortFrom(server, dnsPort), DNS: []netip.Addr{server}, Profile: profile, Interface: iface}
 	err := some.Check(r)
 	if err == nil {
 		return nil

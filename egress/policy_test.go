@@ -552,10 +552,30 @@ func TestProfileAndInterface(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	server := netip.MustParseAddr("8.8.8.8")
-	for _, r := range []Rule{{Action: "deny", Profiles: []string{"a"}}, {Action: "deny", Interfaces: []string{"lan0"}}} {
-		if p, err := New(Config{Rules: []Rule{r}, Host: host}); err != nil || p.CheckDNS(server) != nil {
-			t.Errorf("%+v keeps every card from a DNS server: %v", r, err)
+	profiles, interfaces := []string{"A"}, []string{"lan0"}
+	for _, tc := range []struct {
+		rule           Rule
+		server         string
+		profile, iface string // of the profile that tells of the server
+		ok             bool
+	}{
+		{Rule{Action: "deny", Profiles: profiles}, "8.8.8.8", "b", "", true},
+		{Rule{Action: "deny", Profiles: profiles}, "8.8.8.8", "a", "", false},
+		{Rule{Action: "deny", Profiles: profiles, Cards: []string{"c"}}, "8.8.8.8", "a", "", true},
+		{Rule{Action: "deny", Interfaces: interfaces}, "8.8.8.8", "a", "", true}, // the routes may be others then
+		{Rule{Action: "deny", Interfaces: interfaces}, "8.8.8.8", "a", "wlan0", true},
+		{Rule{Action: "deny", Interfaces: interfaces}, "8.8.8.8", "a", "lan0", false},
+		{Rule{Action: "allow", Prefix: []string{"127.0.0.53"}, Profiles: profiles}, "127.0.0.53", "b", "", false},
+		{Rule{Action: "allow", Prefix: []string{"127.0.0.53"}, Profiles: profiles}, "127.0.0.53", "a", "", true},
+		{Rule{Action: "allow", Prefix: []string{"127.0.0.53"}, Interfaces: interfaces}, "127.0.0.53", "a", "", true},
+		{Rule{Action: "allow", Prefix: []string{"127.0.0.53"}, Interfaces: interfaces}, "127.0.0.53", "a", "wlan0", false},
+	} {
+		p, err := New(Config{Rules: []Rule{tc.rule}, Host: host})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := p.CheckDNS(netip.MustParseAddr(tc.server), tc.profile, tc.iface); (err == nil) != tc.ok {
+			t.Errorf("%+v, DNS server %s of profile %s at %q: %v", tc.rule, tc.server, tc.profile, tc.iface, err)
 		}
 	}
 	for field, r := range map[string]Rule{

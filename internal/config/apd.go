@@ -91,7 +91,7 @@ func (c *Apd) check() error {
 	if c.Proxy.ConnectTimeout.Duration == 0 || c.Proxy.FinishTime.Duration == 0 {
 		errs = append(errs, errors.New("proxy.connect_timeout and finish_time: 0s would fail every connection"))
 	}
-	errs = append(errs, c.Egress.check("", nil))
+	errs = append(errs, c.Egress.check("", nil, ap.Profile{}))
 	return errors.Join(errs...)
 }
 
@@ -114,7 +114,7 @@ func LoadProfiles(file string, rules Egress) (*ap.Profiles, error) {
 	}
 	p, err := ap.NewProfiles(f.Profiles)
 	for i, profile := range f.Profiles {
-		err = errors.Join(err, rules.check(fmt.Sprintf("profile %d (%q): dns", i+1, profile.Name), profile.DNS))
+		err = errors.Join(err, rules.check(fmt.Sprintf("profile %d (%q): dns", i+1, profile.Name), profile.DNS, profile))
 	}
 	if err != nil {
 		return nil, &Error{File: file, Err: err}

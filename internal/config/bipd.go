@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"bipd/ap"
 	"bipd/bip"
 	"bipd/cat"
 	"bipd/ccid"
@@ -157,7 +158,7 @@ func (c *Bipd) check() error {
 	errs = append(errs, c.Kernel.check())
 	_, err := c.Rules()
 	errs = append(errs, err)
-	errs = append(errs, c.Egress.check("kernel.dns", c.Kernel.DNS), c.Egress.withoutProfiles())
+	errs = append(errs, c.Egress.check("kernel.dns", c.Kernel.DNS, ap.Profile{}), c.Egress.withoutProfiles())
 	return errors.Join(errs...)
 }
 

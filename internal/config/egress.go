@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 
+	"bipd/ap"
 	"bipd/egress"
 )
 
@@ -22,15 +23,15 @@ func (e Egress) Policy() (*egress.Policy, error) {
 	return egress.New(egress.Config{Rules: e.Rules, Own: e.OwnAddresses, File: e.file})
 }
 
-// check checks the rules, and that cards can reach the DNS servers that the key names.
-func (e Egress) check(key string, dns []netip.Addr) error {
+// check checks the rules, and that cards can reach the DNS servers that the key names, by the profile that has them.
+func (e Egress) check(key string, dns []netip.Addr, by ap.Profile) error {
 	policy, err := e.Policy()
 	if err != nil {
 		return err
 	}
 	var errs []error
 	for _, server := range dns {
-		if err := policy.CheckDNS(server); err != nil {
+		if err := policy.CheckDNS(server, by.Name, by.Interface); err != nil {
 			errs = append(errs, fmt.Errorf("%s: no card can reach %s: %w", key, server, err))
 		}
 	}

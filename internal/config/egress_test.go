@@ -52,6 +52,17 @@ func TestEgressFaults(t *testing.T) {
 			}
 		})
 	}
+	of := deny + "profiles = [\"A\"]\n"
+	a, err := LoadApd(write(t, "apd.toml", line+of, 0o644))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]bool{"a": false, "b": true} {
+		file := write(t, "profiles.toml", "[[profile]]\nname = \""+name+"\"\ndns = [\"9.9.9.9\"]\n", 0o600)
+		if _, err := LoadProfiles(file, a.Egress); (err == nil) != want {
+			t.Errorf("a rule that keeps profile a from the server of profile %s: %v", name, err)
+		}
+	}
 	bad := "[egress]\nown_addresses = [\"7.7.7.7/24\"]\n"
 	if _, err := LoadBipd(write(t, "bipd.toml", bad, 0o644)); err == nil || !strings.Contains(err.Error(), "own_addresses") {
 		t.Errorf("bipd: own addresses: %v", err)
