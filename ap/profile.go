@@ -101,7 +101,7 @@ func (p *Profile) complete() error {
 		{"user", p.User, ptylink.MaxUser}, {"password", p.Password.Reveal(), ptylink.MaxPassword},
 	} {
 		if err := at.CheckText("it", text.value, text.max); err != nil {
-			return fmt.Errorf("%s: %w", text.field, err)
+			return fmt.Errorf("%s: %s", text.field, strings.TrimPrefix(err.Error(), at.ErrParameters.Error()+": "))
 		}
 	}
 	if p.PDPType != "IP" && p.PDPType != "IPV6" && p.PDPType != "IPV4V6" {

@@ -84,6 +84,9 @@ func TestBipdFaults(t *testing.T) {
 		"unknown in card":    {card + "colour = 1\n", ":4: card.colour: unknown key"},
 		"wrong type":         {"[terminal]\nbuffer_limit = \"big\"\n" + card, ":2: terminal.buffer_limit: "},
 		"negative limit":     {"[limits]\nresets = -1\n" + card, "limits.resets: -1 is negative"},
+		"no address":         {"[kernel]\ndns = [\"server\"]\n" + card, `:2: kernel.dns: "server" is not an IP address`},
+		"long socket path":   {"[control]\nsocket = \"/" + strings.Repeat("x", 107) + "\"\n" + card, "control.socket: 108 octets are too many"},
+		"abstract socket":    {"[control]\nsocket = \"@x\"\n" + card, `control.socket: "@x" is no file`},
 		"no TOML":            {"[terminal\n", ":1: "},
 		"text for number":    {"[limits]\nresets = \"x\"\n" + card, ":2: limits.resets: has the type string; write a whole number"},
 		"fraction":           {"[limits]\nlog_lines = 1.5\n" + card, ":2: limits.log_lines: has the type float; write a whole number"},
@@ -267,6 +270,7 @@ func TestProfilesFaults(t *testing.T) {
 		"for all to see": {profile, 0o644, "0644"},
 		"unknown key":    {profile + "colour = 1\n", 0o600, ":4: profile.colour: unknown key"},
 		"wrong type":     {"[[profile]]\nname = \"a\"\npassword = [\"hidden\"]\n", 0o600, ":3: "},
+		"long password":  {"[[profile]]\nname = \"a\"\npassword = \"" + strings.Repeat("hidden", 20) + "\"\n", 0o600, "password: it is longer than 64 octets"},
 		"two of a name":  {profile + profile, 0o600, "another profile has it already"},
 	} {
 		t.Run(name, func(t *testing.T) {

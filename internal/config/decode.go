@@ -76,9 +76,15 @@ var wanted = map[string]string{
 	"[]netip.Addr": "a list of addresses in quotes", "ptylink.Secret": "a text in quotes",
 }
 
-// plainFault says a fault of the decoder without the names of Go types.
+// notAddress is what the decoder says of a text that is no address.
+var notAddress = regexp.MustCompile(`ParseAddr\((".*")\): `)
+
+// plainFault says a fault of the decoder without the names of Go types and functions.
 func plainFault(msg string) string {
 	msg = strings.TrimPrefix(msg, "toml: ")
+	if m := notAddress.FindStringSubmatch(msg); m != nil {
+		return m[1] + " is not an IP address"
+	}
 	if m := wrongType.FindStringSubmatch(msg); m != nil && wanted[strings.TrimPrefix(m[2], "*")] != "" {
 		return fmt.Sprintf("has the type %s; write %s", m[1], wanted[strings.TrimPrefix(m[2], "*")])
 	}
@@ -120,7 +126,16 @@ type Control struct {
 // GID is the id of the group; 0 = none. c was checked.
 func (c Control) GID() int { return gid(c.Group) }
 
+// maxSocket is the longest path of a socket, in octets (sun_path of unix(7) without its NUL).
+const maxSocket = 107
+
 func (c Control) check() error {
+	switch {
+	case len(c.Socket) > maxSocket:
+		return fmt.Errorf("control.socket: %d octets are too many for the path of a socket; %d is the most", len(c.Socket), maxSocket)
+	case strings.HasPrefix(c.Socket, "@"): // an abstract one, which has neither mode nor group
+		return fmt.Errorf("control.socket: %q is no file", c.Socket)
+	}
 	if _, err := lookupGroup(c.Group); err != nil {
 		return fmt.Errorf("control.%w", err)
 	}
