@@ -2,11 +2,14 @@ package main
 
 import (
 	"errors"
+	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"bipd/trace"
 )
@@ -72,6 +75,41 @@ func TestReadHex(t *testing.T) {
 	for _, bad := range []string{"", " \n", strings.Repeat("0", maxHex+1)} {
 		if _, err := readHex(strings.NewReader(bad)); err == nil {
 			t.Errorf("%.10q is no error", bad)
+		}
+	}
+}
+
+// The events of a daemon that was killed make a ladder too; where that cannot be written is said before the first of them.
+func TestLadderOfKilledDaemon(t *testing.T) {
+	dir := t.TempDir()
+	socket, page, link := filepath.Join(dir, "s"), filepath.Join(dir, "page"), filepath.Join(dir, "link")
+	l, err := net.Listen("unix", socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	go func() {
+		conn, err := l.Accept()
+		if err != nil {
+			return
+		}
+		defer conn.Close() // in the middle of the answer, as the kernel does for a process that was killed
+		var line strings.Builder
+		_ = trace.Encode(&line, trace.Event{Time: time.Now(), Source: "bipd", From: trace.CP, To: trace.UICC, What: "hello"})
+		_, _ = conn.Read(make([]byte, 4096))
+		fmt.Fprintf(conn, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n%x\r\n%s\r\n", line.Len(), line.String())
+	}()
+	out, err := bipctl(t.Context(), t, dir, "trace", "-s", socket, "--ladder", "--html", page).CombinedOutput()
+	if text, _ := os.ReadFile(page); err == nil || !strings.Contains(string(out), "hello") || !strings.Contains(string(text), "hello") {
+		t.Errorf("%v: %s\npage: %.60q", err, out, text)
+	}
+	if err := os.Symlink(page, link); err != nil {
+		t.Fatal(err)
+	}
+	for where, why := range map[string]string{link: "no regular file", filepath.Join(dir, "none", "page"): "no such file"} {
+		out, err := bipctl(t.Context(), t, dir, "trace", "-s", filepath.Join(dir, "nobody"), "--html", where).CombinedOutput()
+		if err == nil || !strings.Contains(string(out), why) || strings.Contains(string(out), "nobody") {
+			t.Errorf("%s: %v: %s", where, err, out)
 		}
 	}
 }

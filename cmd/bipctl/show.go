@@ -122,11 +122,17 @@ have the mode 0600. They replace a regular file, and nothing else.`,
 		case !*ladder && *html == "":
 			return follow(cmd.Context(), *sockets, func(e trace.Event) error { return trace.Encode(os.Stdout, e) })
 		}
-		kept := kept{max: maxKept}
-		if err := follow(cmd.Context(), *sockets, kept.add); err != nil {
-			return err
+		if *html != "" { // not only at the end, when the events would be lost
+			if err := checkPrivate(*html); err != nil {
+				return err
+			}
 		}
-		return writeLadders(stdout(), trace.Merge(kept.all()), *ladder, *html)
+		kept := kept{max: maxKept}
+		err := follow(cmd.Context(), *sockets, kept.add)
+		if events := kept.all(); err == nil || len(events) > 0 { // also those of a daemon that was killed
+			err = errors.Join(err, writeLadders(stdout(), trace.Merge(events), *ladder, *html))
+		}
+		return err
 	}
 	return cmd
 }
