@@ -53,7 +53,7 @@ func NewPeer(cfg PeerConfig) *Peer {
 }
 
 // Handle registers a command. Its test form answers the usage that this package has of the CP's commands. The handler's
-// context ends when the line is lost in multiplexer mode, else with Run's. While it runs no other command is answered; it
+// context ends when the line is lost, or AT's DLC is opened anew, in multiplexer mode, else with Run's. While it runs no other command is answered; it
 // must end with its context, for Run waits for it. A bad name or one taken panics, as in at.Server.
 func (p *Peer) Handle(name string, h at.HandlerFunc) {
 	check := at.NewServer(at.ServerConfig{})

@@ -2,6 +2,7 @@ package ptylink
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"sync"
@@ -20,6 +21,8 @@ const (
 
 // apName is what ATI and AT+GMI answer.
 const apName = "bipd AP"
+
+var errReopened = errors.New("ptylink: the CP has opened the DLC of AT anew")
 
 // serveAT answers on the plain line. It returns *at.Switched with the multiplexer's configuration after AT+CMUX.
 func (p *Peer) serveAT(ctx context.Context, line io.ReadWriteCloser) (heard bool, cfg mux.Config, err error) {
@@ -83,14 +86,25 @@ func (p *Peer) serveMux(ctx context.Context, line io.ReadWriteCloser, cfg mux.Co
 	p.log.Info("multiplexer started", "n1", cfg.N1, "advanced", cfg.Advanced, "payload_check", cfg.Check)
 	ctx, cancel = context.WithCancel(ctx)
 	var servers sync.WaitGroup
+	endAT := func() {}
 	for {
 		d, err := m.Accept(ctx)
 		if err != nil {
 			break
 		}
 		switch n := d.DLCI() - dlcAT; {
-		case n == 0:
-			servers.Go(func() { p.serveDLC(ctx, d) })
+		case n == 0: // opened anew: nobody hears the answers of the one before, which must not pile up behind Pace
+			endAT()
+			serving, end := context.WithCancelCause(ctx)
+			ended := make(chan struct{})
+			endAT = func() {
+				end(errReopened)
+				<-ended
+			}
+			servers.Go(func() {
+				defer close(ended)
+				p.serveDLC(serving, d)
+			})
 		case n <= MaxChannel:
 			p.offer(d)
 		default:
@@ -100,6 +114,7 @@ func (p *Peer) serveMux(ctx context.Context, line io.ReadWriteCloser, cfg mux.Co
 	}
 	m.Close()
 	cancel()
+	endAT()
 	p.withdraw()
 	servers.Wait()
 	return m.Err()
