@@ -33,7 +33,8 @@ func orderly(d dlc) bool { return errors.Is(d.Err(), io.EOF) }
 //	                                  --server's FIN--> told by %WEBSTAT; the CP ends its direction as above --> finishing
 //	                                  --server's RST--> told by %WEBSTAT, DLC closed --> closed
 //	                                  --DLC torn, line down--> closed by RST
-//	finishing --the server's FIN, all acknowledged; or FinishTime without progress; all acknowledged in Wait--> closed
+//	finishing --the server's FIN, all acknowledged; or FinishTime without progress--> closed
+//	          --all acknowledged, and Wait is called or the server goes on sending--> closed
 //
 // A TCP connection is reset when it is closed (SO_LINGER) until the CP has ended its DLC in order and all that came on it
 // is with the kernel: the server sees FIN behind everything that a card was told is sent, and else a reset.
@@ -49,6 +50,7 @@ type conn struct {
 	start   time.Time
 
 	up, down, lost atomic.Int64  // octets to the server, octets to the CP, datagrams that a socket error ate
+	delivered      atomic.Bool   // the server has acknowledged everything, and FIN
 	writing        sync.Mutex    // held by the uplink from a write to the server until its error is recorded
 	closed         chan struct{} // closed by AT%WEBCLCH
 	closeOnce      sync.Once
@@ -172,6 +174,7 @@ func (c *conn) attend(finishing func()) {
 		case <-w.tick:
 			left, _ := c.unacknowledged()
 			whole := up == nil && left == 0 // it has everything; only its FIN did not come
+			c.delivered.Store(whole)
 			if !w.Over(c.up.Load()-int64(left)) && !(whole && c.line.ap.waiting.Load()) {
 				continue
 			}

@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"bipd/ptylink"
+	"bipd/tcpend"
 	"bipd/trace"
 )
 
@@ -76,11 +77,11 @@ func (c *conn) writeServer(p []byte) error {
 	return err
 }
 
-// downlink copies from the server to the CP. It returns when the server's side has ended; what it sends after the CP's
-// has ended is discarded.
+// downlink copies from the server to the CP. It returns when the server's side has ended. What that sends after the CP's
+// has ended is discarded; once the server has everything, tcpend.MaxSurplus octets of it at most.
 func (c *conn) downlink() {
 	buf := make([]byte, c.chunk())
-	discarding := false
+	discarding, surplus := false, 0
 	for {
 		n, err := c.server.Read(buf)
 		if c.datagrams() && lost(err) {
@@ -94,7 +95,13 @@ func (c *conn) downlink() {
 				c.down.Add(int64(n))
 			}
 		}
+		if c.delivered.Load() {
+			surplus += n
+		}
 		switch {
+		case surplus > tcpend.MaxSurplus:
+			c.log.Info("connection closed: the server goes on sending", "discarded", surplus)
+			return
 		case errors.Is(err, io.EOF):
 			c.end(c.serverEnd())
 			return

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/netip"
@@ -18,6 +19,7 @@ import (
 	"bipd/internal/testkit"
 	"bipd/ptylink"
 	"bipd/ptylink/at"
+	"bipd/tcpend"
 )
 
 // stream is what a server got, and how it ended.
@@ -150,6 +152,40 @@ func TestWaitLeavesIdleServers(t *testing.T) {
 	ended := make(chan struct{})
 	go func() { defer close(ended); a.Wait() }()
 	receive(t, ended, "end of the AP")
+}
+
+// A server that sends for ever, and reads only when it can send no more, has everything and FIN. It is not waited for once it
+// has sent more than is worth its cost.
+func TestServerSendsOn(t *testing.T) {
+	a := newAP(t, func(cfg *Config) { cfg.FinishTime = 10 * patience })
+	got := make(chan stream, 1)
+	addr := listen(t, func(c *net.TCPConn) {
+		c.SetWriteDeadline(time.Now().Add(patience))
+		for {
+			if _, err := c.Write(make([]byte, 64<<10)); err != nil {
+				break
+			}
+		}
+		data, err := io.ReadAll(c)
+		got <- stream{data, err}
+	})
+	c := serve(t, a.AP, "line1")
+	conn := c.mustConnect(1, addr)
+	sent := random(3000)
+	if _, err := conn.Write(sent); err != nil {
+		t.Fatal(err)
+	}
+	c.closeChannel(1, conn)
+	wantWhole(t, got, sent)
+	a.log.Await(t, "level=INFO", "channel closed", `cause="closed by the CP"`, "octets_up=3000")
+	var discarded int
+	_, text, _ := strings.Cut(a.log.String(), "discarded=")
+	if fmt.Sscan(text, &discarded); discarded <= tcpend.MaxSurplus || discarded > tcpend.MaxSurplus+streamChunk {
+		t.Errorf("%d octets were discarded, want one read more than %d at most", discarded, tcpend.MaxSurplus)
+	}
+	if strings.Contains(a.log.String(), "level=WARN") {
+		t.Error("a warning, though nothing is lost")
+	}
 }
 
 // Where it takes nothing for FinishTime it is reset, and the log says so.

@@ -7,10 +7,12 @@ import (
 	"net"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"time"
 
 	"bipd/cat"
+	"bipd/tcpend"
 	"bipd/trace"
 )
 
@@ -55,6 +57,8 @@ type channel struct {
 	conn       net.Conn // from up on
 	rx         *rxBuffer
 	readerDone chan struct{} // closed when the far end has no more
+	delivered  atomic.Bool   // the far end has everything, and the end
+	surplus    atomic.Int64  // octets from it since then
 
 	auto     bool // connect again by itself when the bearer was lost
 	lost     bool // in state opening: connects again
@@ -106,8 +110,8 @@ func (c *channel) receive() {
 	c.rx.end(err)
 }
 
-// fill reads until the far end has ended its direction, which is no error, or the connection has failed. It does not read
-// while the buffer is full: that is the back-pressure to the far end.
+// fill reads until the far end has ended its direction, which is no error, or the connection has failed, or until the far end
+// has sent too much after it had everything. It does not read while the buffer is full: that is the back-pressure to the far end.
 func (c *channel) fill() error {
 	for {
 		space := c.rx.space()
@@ -125,6 +129,9 @@ func (c *channel) fill() error {
 			if c.rx.filled(n, tell) {
 				c.g.wake()
 			}
+		}
+		if c.delivered.Load() && c.surplus.Add(int64(n)) > tcpend.MaxSurplus {
+			return errSurplus
 		}
 		switch {
 		case err == nil:

@@ -45,13 +45,18 @@ func (c *channel) finish(whole bool) {
 }
 
 // awaitFarClose waits for the far end to close as well, which may still read what the card sent. Closing before it does
-// would answer its data with a reset. Where the whole gateway ends, that is not waited for: the far end has everything.
+// would answer its data with a reset. It is not waited for where the whole gateway ends, or where it goes on sending for
+// more than tcpend.MaxSurplus: the far end has everything.
 func (c *channel) awaitFarClose(was bool) {
+	c.delivered.Store(true)
 	timer := time.NewTimer(c.g.cfg.FinishTime)
 	defer timer.Stop()
 	select {
 	case <-c.readerDone:
-		if !was {
+		switch surplus := c.surplus.Load(); {
+		case surplus > tcpend.MaxSurplus:
+			c.g.log.Info("connection closed: the far end goes on sending", "channel", c.id, "remote", c.req.Remote, "discarded", surplus)
+		case !was:
 			c.emitFarClose(trace.Server, trace.CP, "closed by the server")
 		}
 	case <-timer.C:
@@ -79,6 +84,9 @@ var (
 	errNotTaken = errors.New("bip: the far end takes no data")
 	errCut      = errors.New("bip: the connection was lost")
 )
+
+// errSurplus ends the reader of a far end that goes on sending after it had everything.
+var errSurplus = errors.New("bip: the far end goes on sending")
 
 // maxLook is the longest time between two looks of awaitDelivery.
 const maxLook = 50 * time.Millisecond

@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"os"
 	"os/exec"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -22,6 +23,7 @@ import (
 	"bipd/cat"
 	"bipd/internal/testkit"
 	"bipd/softuicc"
+	"bipd/tcpend"
 	"bipd/uicc"
 )
 
@@ -331,4 +333,33 @@ func (a *app) upload(id int, data []byte) {
 		data = data[200:]
 	}
 	a.send(id, data)
+}
+
+// TestFarEndSendsOn has a server send for ever, and read only when it can send no more: it has everything and FIN, though it is not
+// waited for once it has sent more than is worth its cost.
+func TestFarEndSendsOn(t *testing.T) {
+	const n = 1000
+	got := make(chan ending, 1)
+	srv := tcpServer(t, func(c *net.TCPConn) {
+		endless(c)
+		b, err := io.ReadAll(c)
+		got <- ending{b, err}
+	})
+	term := run(t, options{router: kernel(nil), config: bip.Config{FinishTime: time.Hour}, applets: applets(func(a *app) {
+		id := a.tcp(srv)
+		for from := 0; from < n; from += 200 {
+			a.send(id, ramp(from, 200))
+		}
+		a.close(id)
+		receive(a, "the server's end", got).inOrder(t, n)
+	})})
+	term.log.Await(t, "level=INFO", "connection closed: the far end goes on sending")
+	if strings.Contains(term.log.String(), "not everything") {
+		t.Error("something is said to be lost")
+	}
+	var discarded int
+	_, text, _ := strings.Cut(term.log.String(), "discarded=")
+	if fmt.Sscan(text, &discarded); discarded <= tcpend.MaxSurplus || discarded > tcpend.MaxSurplus+1400 {
+		t.Errorf("%d octets were discarded, want one read more than %d at most", discarded, tcpend.MaxSurplus)
+	}
 }

@@ -13,6 +13,12 @@ import (
 // ErrNoTCP is the error for a connection that is no TCP socket of the host's stack.
 var ErrNoTCP = errors.New("tcpend: no TCP socket")
 
+// MaxSurplus is how many octets are still read and dropped of a far end that has acknowledged everything, and the end (FIN),
+// but goes on sending. It is what can be under way when the far end learns of the end, with 100 Mbit/s and a round trip of
+// 80 ms; more than that costs a metered network for nothing. Then the connection is closed, at which the kernel resets it:
+// none of what was written is lost by that.
+const MaxSurplus = 1 << 20
+
 // ResetOnClose has Close reset the connection (SO_LINGER with a time of 0), or end it in order. The same holds when the
 // process is killed.
 func ResetOnClose(c net.Conn, on bool) error {
