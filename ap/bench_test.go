@@ -247,7 +247,6 @@ func newAP(t *testing.T, change func(*Config)) *tester {
 	}
 	tt := &tester{AP: New(cfg), events: stream.Subscribe(10000), log: log}
 	t.Cleanup(func() {
-		tt.Wait()
 		if t.Failed() {
 			t.Logf("log:\n%s", log)
 		}
@@ -255,7 +254,16 @@ func newAP(t *testing.T, change func(*Config)) *tester {
 			t.Error("the log has a credential")
 		}
 	})
+	t.Cleanup(func() { tt.wait(t) })
 	return tt
+}
+
+// wait bounds Wait.
+func (tt *tester) wait(t *testing.T) {
+	t.Helper()
+	ended := make(chan struct{})
+	go func() { defer close(ended); tt.Wait() }()
+	receive(t, ended, "end of the AP")
 }
 
 // steps takes events until one has the step last, and returns all the steps of the channel.

@@ -178,12 +178,11 @@ func (c *conn) attend(finishing func()) {
 			if !w.Over(c.up.Load()-int64(left)) && !(whole && c.line.ap.waiting.Load()) {
 				continue
 			}
-			if whole {
-				c.server.Close()
-				<-down
-				return
-			}
 			w.stop()
+			if whole {
+				c.server.Close() // ends the downlink, where the server has not
+				continue
+			}
 			c.log.Warn("connection reset: not everything could be sent in time", "finish_time", c.line.ap.cfg.FinishTime,
 				"unacknowledged", left, "dlc_ended", ended == nil)
 			c.abort(errStalled)

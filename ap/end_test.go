@@ -149,9 +149,40 @@ func TestWaitLeavesIdleServers(t *testing.T) {
 	receive(t, conn.Done(), "end of the DLC")
 	wantWhole(t, got, sent)
 	c.end()
-	ended := make(chan struct{})
-	go func() { defer close(ended); a.Wait() }()
-	receive(t, ended, "end of the AP")
+	a.wait(t)
+}
+
+// A server that has ended its direction, and takes the last octets while the daemon ends, holds it up no longer than that.
+func TestWaitForLastOctets(t *testing.T) {
+	a := newAP(t, nil)
+	release, got := make(chan struct{}), make(chan stream, 1)
+	addr := listen(t, func(c *net.TCPConn) {
+		c.SetReadBuffer(4 << 10)
+		c.CloseWrite()
+		<-release
+		data, err := io.ReadAll(c)
+		got <- stream{data, err}
+	})
+	c := serve(t, a.AP, "line1")
+	conn := c.mustConnect(1, addr)
+	if _, err := io.ReadAll(conn); err != nil {
+		t.Fatal(err)
+	}
+	sent := random(60 << 10)
+	if _, err := conn.Write(sent); err != nil {
+		t.Fatal(err)
+	}
+	c.closeChannel(1, conn)
+	receive(t, conn.Done(), "end of the DLC")
+	c.end()
+	go func() {
+		if !eventually(a.waiting.Load) {
+			t.Error("Wait does not begin")
+		}
+		close(release)
+	}()
+	a.wait(t)
+	wantWhole(t, got, sent)
 }
 
 // A server that sends for ever, and reads only when it can send no more, has everything and FIN. It is not waited for once it
