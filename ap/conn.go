@@ -51,6 +51,7 @@ type conn struct {
 
 	up, down, lost atomic.Int64  // octets to the server, octets to the CP, datagrams that a socket error ate
 	delivered      atomic.Bool   // the server has acknowledged everything, and FIN
+	unwritten      atomic.Int64  // octets that the server's end kept from being written, as far as they were read
 	writing        sync.Mutex    // held by the uplink from a write to the server until its error is recorded
 	closed         chan struct{} // closed by AT%WEBCLCH
 	closeOnce      sync.Once
@@ -188,8 +189,9 @@ func (c *conn) attend(finishing func()) {
 			c.abort(errStalled)
 		}
 	}
-	if left, over := c.unacknowledged(); left > 0 && over {
-		c.log.Warn("connection lost: not everything was delivered", "unacknowledged", left)
+	unwritten := c.unwritten.Load()
+	if left, over := c.unacknowledged(); left > 0 && over || unwritten > 0 {
+		c.log.Warn("connection lost: not everything was delivered", "unacknowledged", int64(left)+unwritten)
 	}
 }
 
@@ -205,6 +207,7 @@ func (c *conn) serverEnded() {
 	case errors.Is(cause, errClosedSrv): // and the CP has no way to tell what of its data is still under way
 		c.dlc.Close()
 		c.abort(cause)
+	case broken(cause) && over(c.dlc): // the uplink finds out whether there is more that cannot be delivered
 	case broken(cause):
 		c.line.report(c, stat)
 		c.dlc.Close()

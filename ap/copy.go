@@ -73,6 +73,9 @@ func (c *conn) writeServer(p []byte) error {
 		c.lost.Add(1)
 		return nil
 	}
+	if !errors.Is(err, net.ErrClosed) { // else it was closed here, for a reason that is told
+		c.unwritten.Add(int64(len(p) - n))
+	}
 	c.end(err)
 	return err
 }

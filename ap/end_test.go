@@ -262,6 +262,59 @@ func TestServerResetsLate(t *testing.T) {
 	a.log.Wants(t, "level=WARN", "not everything was delivered")
 }
 
+// late is a connection whose writes come back when after is closed, and that tells when its stream has ended.
+type late struct {
+	*net.TCPConn
+	after <-chan struct{}
+	ended chan struct{}
+	once  sync.Once
+}
+
+func (c *late) Write(p []byte) (int, error) {
+	n, err := c.TCPConn.Write(p)
+	<-c.after
+	return n, err
+}
+
+func (c *late) Read(p []byte) (int, error) {
+	n, err := c.TCPConn.Read(p)
+	if err != nil {
+		c.once.Do(func() { close(c.ended) })
+	}
+	return n, err
+}
+
+// The same where the server has acknowledged all that was written, but not all was written yet.
+func TestServerResetsInBetween(t *testing.T) {
+	after, ended := make(chan struct{}), make(chan struct{})
+	a := newAP(t, func(cfg *Config) {
+		cfg.Dial = func(ctx context.Context, network, iface string, local netip.Addr, dst netip.AddrPort) (net.Conn, error) {
+			c, err := dialKernel(ctx, network, iface, local, dst)
+			if err != nil {
+				return nil, err
+			}
+			return &late{TCPConn: c.(*net.TCPConn), after: after, ended: ended}, nil
+		}
+	})
+	release := make(chan struct{})
+	addr := listen(t, func(c *net.TCPConn) {
+		io.ReadFull(c, make([]byte, 1))
+		<-release
+		c.SetLinger(0)
+	})
+	c := serve(t, a.AP, "line1")
+	conn := c.mustConnect(1, addr)
+	if _, err := conn.Write(random(60 << 10)); err != nil {
+		t.Fatal(err)
+	}
+	c.closeChannel(1, conn)
+	receive(t, conn.Done(), "end of the DLC")
+	close(release)
+	receive(t, ended, "reset")
+	close(after)
+	a.log.Await(t, "level=WARN", "not everything was delivered")
+}
+
 // A CP that says by AT%WEBCLCH that it closes the channel, and then does not end the DLC: what it sent may be incomplete.
 func TestNoEndAfterWebClose(t *testing.T) {
 	a := newAP(t, func(cfg *Config) { cfg.FinishTime = 100 * time.Millisecond })
