@@ -202,11 +202,11 @@ func TestLineWithLeftovers(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			testkit.NoLeaks(t)
 			e := uartEnds(t)
-			a := startAP(t, PeerConfig{Open: e.ap.Open, Mux: steady}, testHandlers())
-			l, err := e.cp.Open(t.Context())
+			l, err := e.cp.Open(t.Context()) // before the AP has it, whose first octets would be lost
 			if err != nil {
 				t.Fatal(err)
 			}
+			a := startAP(t, PeerConfig{Open: e.ap.Open, Mux: steady}, testHandlers())
 			ready := make([]byte, 1) // the AP's first octets: it listens
 			if _, err := io.ReadFull(l, ready); err != nil {
 				t.Fatal(err)
