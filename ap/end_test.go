@@ -567,6 +567,42 @@ func TestServerEndsLate(t *testing.T) {
 	}
 }
 
+// A channel that the CP has closed is opened anew at once, though its server does not read. However that server ends, the CP
+// hears nothing of it: it would take it for the end of the new connection.
+func TestEndOfOneBefore(t *testing.T) {
+	for name, end := range map[string]func(c *net.TCPConn){
+		"reset":                  func(c *net.TCPConn) { c.SetLinger(0) },
+		"ends its direction":     func(c *net.TCPConn) { c.CloseWrite(); io.Copy(io.Discard, c) },
+		"sends and reads to end": func(c *net.TCPConn) { io.WriteString(c, "late"); io.Copy(io.Discard, c) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			a := newAP(t, func(cfg *Config) { cfg.FinishTime = 10 * patience }) // nothing here is to end by that
+			release := make(chan struct{})
+			first := listen(t, func(c *net.TCPConn) {
+				c.SetReadBuffer(4 << 10)
+				<-release
+				end(c)
+			})
+			let := sync.OnceFunc(func() { close(release) })
+			t.Cleanup(let)
+			c := serve(t, a.AP, "line1")
+			conn := c.mustConnect(1, first)
+			if _, err := conn.Write(random(60 << 10)); err != nil {
+				t.Fatal(err)
+			}
+			c.closeChannel(1, conn)
+			receive(t, conn.Done(), "end of the DLC")
+			anew := c.mustConnect(1, listen(t, echo))
+			let()
+			a.log.Await(t, "channel closed", "destination=\"tcp "+first.String())
+			roundTrip(t, anew, "the new one goes on")
+			if len(c.codes) > 0 {
+				t.Errorf("the CP heard %s", <-c.codes)
+			}
+		})
+	}
+}
+
 // A connection that is made though its line went down meanwhile is reset, and not kept.
 func TestConnectedTooLate(t *testing.T) {
 	addr, got := recorder(t, now())

@@ -24,11 +24,12 @@ type upload struct {
 	err  error
 }
 
-// pausedServer has a receive buffer as small as it can be, and reads once goOn is closed.
+// pausedServer has a small receive buffer, and reads once goOn is closed. With the smallest that there is the sender's kernel goes on
+// by one window probe after the other now and then, for a minute.
 func pausedServer(t *testing.T, goOn <-chan struct{}) (netip.AddrPort, <-chan upload) {
 	t.Helper()
 	lc := net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) (err error) {
-		failed := c.Control(func(fd uintptr) { err = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUF, 1) })
+		failed := c.Control(func(fd uintptr) { err = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUF, 16<<10) })
 		return errors.Join(failed, err)
 	}}
 	l, err := lc.Listen(t.Context(), "tcp", "127.0.0.1:0")

@@ -23,18 +23,12 @@ type lineBearer struct {
 	policy    *egress.Policy // the CP's; the AP has one of its own, and both must allow
 	trace     *trace.Stream
 	kernelDNS []netip.Addr // where the AP names no server
-	// taken holds a token for each channel from before its DLC is opened until it is closed again: the card may open a
-	// channel anew while its last connection is still being closed, and neither DLC nor AT%WEBCLCH tells the two apart.
-	taken  [ptylink.MaxChannel + 1]chan struct{}
-	access accesses
+	numbers   *numbers     // of the connections
+	access    accesses
 }
 
 func newLineBearer(link *ptylink.Link, policy *egress.Policy, stream *trace.Stream, dns []netip.Addr) *lineBearer {
-	b := &lineBearer{link: link, policy: policy, trace: stream, kernelDNS: dns}
-	for n := range b.taken {
-		b.taken[n] = make(chan struct{}, 1)
-	}
-	return b
+	return &lineBearer{link: link, policy: policy, trace: stream, kernelDNS: dns, numbers: newNumbers()}
 }
 
 // Method is Method2.
@@ -47,15 +41,13 @@ func (b *lineBearer) Prepare(_ context.Context, r bip.Request) bip.Dialer {
 		if err := judge(b.policy, egress.Request{Card: r.Card, Network: r.Network, Destination: r.Remote, DNS: b.access.servers(b.kernelDNS)}); err != nil {
 			return nil, err
 		}
-		taken := b.taken[r.Channel]
-		select {
-		case taken <- struct{}{}:
-		case <-ctx.Done():
-			return nil, noNetwork(fmt.Errorf("the channel's connection before is not closed yet: %w", context.Cause(ctx)))
-		}
-		conn, err := b.dial(ctx, r)
+		number, err := b.numbers.take(ctx, r.Channel)
 		if err != nil {
-			<-taken
+			return nil, err
+		}
+		conn, err := b.dial(ctx, r, number)
+		if err != nil {
+			b.numbers.free(number)
 			return nil, err
 		}
 		return conn, nil
@@ -91,20 +83,24 @@ func (b *lineBearer) askNetwork(ctx context.Context, r bip.Request) (bip.Access,
 	return a, nil
 }
 
-// dial opens the channel's DLC, then has the AP connect: so data that the server sends at once has a way.
-func (b *lineBearer) dial(ctx context.Context, r bip.Request) (net.Conn, error) {
-	dlc, err := b.link.OpenChannel(ctx, r.Channel)
+// dial opens the DLC of a number, then has the AP connect: so data that the server sends at once has a way.
+func (b *lineBearer) dial(ctx context.Context, r bip.Request, number int) (net.Conn, error) {
+	dlc, err := b.link.OpenChannel(ctx, number)
 	if err != nil {
 		return nil, noNetwork(err) // the AP stands in the way, not the far end
 	}
-	open := ptylink.WebOpen{Channel: r.Channel, Network: r.Network, Remote: r.Remote, Buffer: r.Buffer, NAN: r.NetworkAccessName, Local: r.Local}
+	open := ptylink.WebOpen{Channel: number, Network: r.Network, Remote: r.Remote, Buffer: r.Buffer, NAN: r.NetworkAccessName, Local: r.Local}
 	if r.Login != nil {
 		open.User = r.Login.Decode()
 	}
 	if r.Password != nil {
 		open.Password = ptylink.Secret(r.Password.Decode())
 	}
-	b.emit(r, "S702", trace.CP, trace.AP, "AT%WEBOPCH "+r.Network+" "+r.Remote.String(), nil)
+	asked := "AT%WEBOPCH " + r.Network + " " + r.Remote.String()
+	if number != r.Channel {
+		asked += fmt.Sprintf(", channel %d on the line", number)
+	}
+	b.emit(r, "S702", trace.CP, trace.AP, asked, nil)
 	local, err := b.link.WebOpenChannel(ctx, open)
 	if wanted := r.Local; err == nil && wanted.IsValid() && !wanted.IsUnspecified() && local.Addr().Unmap() != wanted.Unmap() {
 		err = &bip.Error{Cause: bip.CauseLocal, Err: fmt.Errorf("the AP connects from %s, not from %s", local.Addr(), wanted)}
@@ -115,11 +111,12 @@ func (b *lineBearer) dial(ctx context.Context, r bip.Request) (net.Conn, error) 
 		return nil, withCause(err)
 	}
 	b.emit(r, "S705", trace.AP, trace.CP, "OK", nil)
-	conn := &lineConn{Conn: dlc, channel: dlc, bearer: b, request: r}
+	conn := &lineConn{Conn: dlc, channel: dlc, number: number, bearer: b, request: r}
 	if r.Network == "udp" {
 		conn.Conn = ptylink.NewDatagramConn(dlc)
 	}
 	conn.closing, conn.close = context.WithCancel(context.Background())
+	b.numbers.made(number, dlc.Unsent)
 	return conn, nil
 }
 
@@ -138,6 +135,7 @@ func (b *lineBearer) emit(r bip.Request, step string, from, to trace.Party, what
 type lineConn struct {
 	net.Conn // channel, with datagram framing for UDP
 	channel  *ptylink.Channel
+	number   int // on the line
 	bearer   *lineBearer
 	request  bip.Request
 
@@ -182,7 +180,7 @@ func (c *lineConn) CloseWrite() error {
 	ctx, cancel := context.WithTimeout(c.closing, closeTime)
 	defer cancel()
 	b.emit(c.request, "S717", trace.CP, trace.AP, "AT%WEBCLCH", nil)
-	if err := b.link.WebCloseChannel(ctx, c.request.Channel); errors.Is(err, ptylink.ErrDown) || c.closing.Err() != nil {
+	if err := b.link.WebCloseChannel(ctx, c.number); errors.Is(err, ptylink.ErrDown) || c.closing.Err() != nil {
 		return err
 	}
 	if err := c.channel.Close(); err != nil {
@@ -202,7 +200,7 @@ func (c *lineConn) Close() error {
 		c.channel.Abort()
 		c.ending.Lock()
 		defer c.ending.Unlock()
-		<-c.bearer.taken[c.request.Channel]
+		c.bearer.numbers.free(c.number)
 	})
 	return nil
 }
