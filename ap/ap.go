@@ -46,8 +46,9 @@ type AP struct {
 	finishing sync.WaitGroup // connections that the CP has ended in order
 	waiting   atomic.Bool    // for the end of those
 
-	mu     sync.Mutex
-	limits map[string]*lineLimits // by line, while it is served
+	mu       sync.Mutex
+	limits   map[string]*lineLimits // by line, while it is served
+	finishes map[string]int         // how many of finishing a line has or had; it may be gone
 }
 
 // New makes an AP.
@@ -70,7 +71,7 @@ func New(cfg Config) *AP {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	return &AP{cfg: cfg, log: cfg.Log, openWait: openWait}
+	return &AP{cfg: cfg, log: cfg.Log, openWait: openWait, finishes: map[string]int{}}
 }
 
 // ServeLine answers one CP until ctx ends; it may run for several lines at once, each with channels 1 to 7 of its own.

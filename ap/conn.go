@@ -127,12 +127,11 @@ func (c *conn) attach(server net.Conn) {
 
 // run copies until the connection has ended, and cleans up.
 func (c *conn) run() {
-	life := &c.line.running // it ends with the line, but for an orderly end under way
-	defer func() { life.Done() }()
+	ended := c.line.running.Done // the line waits for it, but not for an orderly end under way
+	defer func() { ended() }()
 	c.attend(func() {
-		c.line.ap.finishing.Add(1)
-		life.Done()
-		life = &c.line.ap.finishing
+		ended = c.line.ap.finish(c.line.name)
+		c.line.running.Done()
 	})
 	c.dlc.Close() // DISC follows what was forwarded
 	c.emitClose()

@@ -2,6 +2,8 @@ package ap
 
 import (
 	"errors"
+	"net"
+	"sync"
 	"testing"
 	"time"
 
@@ -36,6 +38,40 @@ func TestTooManyConnections(t *testing.T) {
 	if got := a.Over("line2"); got != (Over{}) {
 		t.Errorf("a line that is not there: %+v", got)
 	}
+}
+
+// TestTooManyFinishing has a CP open channels to servers that do not close, and close them again, in order. The AP waits for a
+// bounded number of servers, though the line goes down and comes back meanwhile, and refuses other connections of that line.
+func TestTooManyFinishing(t *testing.T) {
+	a := newAP(t, nil)
+	stay := make(chan struct{})
+	idle := listen(t, func(*net.TCPConn) { <-stay })
+	free := sync.OnceFunc(func() { close(stay) })
+	t.Cleanup(free)
+	c := serve(t, a.AP, "line1")
+	for range maxFinishing {
+		conn := c.mustConnect(1, idle)
+		c.closeChannel(1, conn)
+		receive(t, conn.Done(), "end of the DLC")
+	}
+	if !eventually(func() bool { return a.finishingOf("line1") == maxFinishing }) {
+		t.Fatalf("%d connections are ending", a.finishingOf("line1"))
+	}
+	for range 2 {
+		_, err := c.connect(1, idle)
+		wantCME(t, err, at.ErrTooMany)
+		c.wire.cut()
+		c.await(false)
+		c.await(true)
+	}
+	a.log.Wants(t, "channel not opened", "are still waited for")
+	other := serve(t, a.AP, "line2")
+	roundTrip(t, other.mustConnect(1, listen(t, echo)), "another line")
+	free()
+	if !eventually(func() bool { return a.finishingOf("line1") == 0 }) {
+		t.Fatalf("%d connections are ending", a.finishingOf("line1"))
+	}
+	roundTrip(t, c.mustConnect(1, listen(t, echo)), "it is not for ever")
 }
 
 // TestTooManyDLCs takes those beyond the limit later: the command for such a one finds none.

@@ -220,7 +220,7 @@ func (c *channel) checkLink() {
 	}
 	whole := c.tx.kept() == 0
 	c.markDropped()
-	c.g.running.Go(func() { c.finish(whole) }) // the far end may still take what was sent before
+	c.startFinish(whole) // the far end may still take what was sent before
 }
 
 // drop tears the connection, if any, and has the card told.
@@ -249,8 +249,7 @@ func (c *channel) hangUp(closed bool) {
 	c.logClosed()
 	switch c.state {
 	case up:
-		whole := closed || c.tx.kept() == 0
-		c.g.running.Go(func() { c.finish(whole) })
+		c.startFinish(closed || c.tx.kept() == 0)
 	case dropped: // its connection is ending already
 	default:
 		c.abort()

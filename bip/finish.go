@@ -8,6 +8,15 @@ import (
 	"bipd/trace"
 )
 
+// startFinish runs finish beside the card's goroutine.
+func (c *channel) startFinish(whole bool) {
+	c.g.finishing.Add(1)
+	c.g.running.Go(func() {
+		defer c.g.finishing.Add(-1)
+		c.finish(whole)
+	})
+}
+
 // finish ends the connection of a channel that was given up: in order where every octet that the card was told is sent
 // stands before the end, else by a reset. With whole unset there are octets that the writer was never given, so that the
 // end is a reset in any case; what was sent is delivered before.

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"bipd/cat"
@@ -47,10 +48,11 @@ type Gateway struct {
 	turn     int // channel that is asked first for an event
 	scratch  [cat.MaxReceive]byte
 
-	ctx     context.Context
-	cancel  context.CancelFunc
-	closing chan struct{} // closed by Close
-	running sync.WaitGroup
+	ctx       context.Context
+	cancel    context.CancelFunc
+	closing   chan struct{} // closed by Close
+	finishing atomic.Int32  // how many of running end the connections of closed channels
+	running   sync.WaitGroup
 }
 
 // New makes a gateway that answers on session. Register it there with Register.

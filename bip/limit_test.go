@@ -1,8 +1,11 @@
 package bip_test
 
 import (
+	"net"
+	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"bipd/bip"
 	"bipd/cat"
@@ -33,5 +36,30 @@ func TestTooManyConnections(t *testing.T) {
 		left.Store(1)
 		a.close(on)
 		a.close(a.tcp(srv)) // it is not for ever
+	})})
+}
+
+// TestTooManyFinishing has a card open channels to a server that does not close, and close them again. The gateway waits for a bounded
+// number of far ends, and refuses other connections meanwhile.
+func TestTooManyFinishing(t *testing.T) {
+	const most = 64
+	stay := make(chan struct{})
+	free := sync.OnceFunc(func() { close(stay) })
+	idle := tcpServer(t, func(*net.TCPConn) { <-stay })
+	t.Cleanup(free)
+	run(t, options{router: kernel(nil), config: bip.Config{FinishTime: time.Hour}, applets: applets(func(a *app) {
+		for range most {
+			a.close(a.tcp(idle))
+		}
+		a.refusedOpen(openBody("tcp", idle), cat.OpenImmediate, 0x20, 0x00)
+		a.refusedOpen(openBody("tcp", idle), cat.OpenImmediate|cat.OpenBackground, 0x20, 0x00)
+		free()
+		for { // it is not for ever
+			r, err := a.tk.Do(a.ctx, openBody("tcp", idle), cat.OpenImmediate, cat.DeviceTerminal)
+			a.must(err)
+			if r.Result.General == cat.ResultOK {
+				return
+			}
+		}
 	})})
 }

@@ -31,7 +31,7 @@ const (
 	ErrChannelBusy    CMEError = 607
 	ErrPortInUse      CMEError = 608
 	ErrLocalAddress   CMEError = 609 // the local address is not one of the route to the destination
-	ErrTooMany        CMEError = 610 // more connections than the line may have made in a time
+	ErrTooMany        CMEError = 610 // more connections than the line may have made in a time, or have ending
 )
 
 var cmeTexts = map[CMEError]string{
