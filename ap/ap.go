@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"bipd/egress"
+	"bipd/limits"
 	"bipd/ptylink"
 	"bipd/ptylink/at"
 	"bipd/trace"
@@ -46,9 +47,10 @@ type AP struct {
 	finishing sync.WaitGroup // connections that the CP has ended in order
 	waiting   atomic.Bool    // for the end of those
 
+	limits limits.Kept[*lineLimits] // by line
+
 	mu       sync.Mutex
-	limits   map[string]*lineLimits // by line, while it is served
-	finishes map[string]int         // how many of finishing a line has or had; it may be gone
+	finishes map[string]int // how many of finishing a line has or had; it may be gone
 }
 
 // New makes an AP.
@@ -91,12 +93,12 @@ func New(cfg Config) *AP {
 // told by %WEBSTAT: <ch>,<state>,<cause> before its DLC is closed, a change of the default profile's network by %NETSTAT.
 // The CP gives up a connection that is being made by closing its DLC.
 func (a *AP) ServeLine(ctx context.Context, cfg ptylink.PeerConfig) error {
-	l := newLine(a, cfg.Name)
+	defer a.limits.Release(cfg.Name)
+	l := newLine(a, cfg.Name, a.limits.Take(cfg.Name, func() *lineLimits { return newLineLimits(a.cfg.Limits) }))
 	if cfg.Log == nil {
 		cfg.Log = a.log
 	}
 	l.log = cfg.Log.With("line", cfg.Name)
-	defer a.limit(cfg.Name, l.limits)()
 	cfg.Pace = l.limits.commands.Wait
 	down := cfg.Down
 	cfg.Down = func(err error) {

@@ -14,7 +14,7 @@ type Limits struct {
 	Connections int // AT%WEBOPCH in a minute; those beyond are answered by error 610. DLCs opened beyond as many wait
 }
 
-// Over counts what was beyond a line's Limits since it is served.
+// Over counts what was beyond a line's Limits since it is served, and before that where it was away for less than a minute.
 type Over struct {
 	Commands    int64 // that were answered later
 	Connections int64 // that were refused
@@ -72,28 +72,9 @@ func (a *AP) finishingOf(line string) int {
 
 // Over is what was beyond the limits of a line that is served.
 func (a *AP) Over(line string) Over {
-	a.mu.Lock()
-	l := a.limits[line]
-	a.mu.Unlock()
-	if l == nil {
+	l, ok := a.limits.Get(line)
+	if !ok {
 		return Over{}
 	}
 	return Over{l.commands.Over(), l.connections.Over(), l.dlcs.Over()}
-}
-
-// limit notes the limits of a line; the function that it returns forgets them.
-func (a *AP) limit(line string, l *lineLimits) (forget func()) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if a.limits == nil {
-		a.limits = map[string]*lineLimits{}
-	}
-	a.limits[line] = l
-	return func() {
-		a.mu.Lock()
-		defer a.mu.Unlock()
-		if a.limits[line] == l {
-			delete(a.limits, line)
-		}
-	}
 }

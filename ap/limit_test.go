@@ -35,6 +35,15 @@ func TestTooManyConnections(t *testing.T) {
 	if got := a.Over("line1"); got.Connections != int64(refused) {
 		t.Errorf("%d are said to be over, %d were refused", got.Connections, refused)
 	}
+	c.end()
+	c = serve(t, a.AP, "line1") // as the line of a directory does whose CP restarts
+	_, err := c.do(webOpch(1, nobody))
+	if now := time.Since(began); !errors.Is(err, at.ErrTooMany) && now < 10*time.Second { // 15 s are one connection more
+		t.Errorf("a line that came back after %v: %v", now, err)
+	}
+	if got := a.Over("line1"); got.Connections < int64(refused) {
+		t.Errorf("%d are said to be over after the line came back", got.Connections)
+	}
 	if got := a.Over("line2"); got != (Over{}) {
 		t.Errorf("a line that is not there: %+v", got)
 	}

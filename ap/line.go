@@ -42,8 +42,8 @@ type slot struct {
 	conn *conn // connecting or connected
 }
 
-func newLine(a *AP, name string) *line {
-	return &line{ap: a, name: name, log: a.log.With("line", name), limits: newLineLimits(a.cfg.Limits), opened: make(chan struct{})}
+func newLine(a *AP, name string, l *lineLimits) *line {
+	return &line{ap: a, name: name, log: a.log.With("line", name), limits: l, opened: make(chan struct{})}
 }
 
 // accept takes the DLCs of channel n as the CP opens them.

@@ -406,7 +406,7 @@ func (c *endingConn) Err() error            { return io.EOF }
 
 // AT%WEBOPCH may be handled before the DLC that the CP opened for it, in the place of one that it closed, is in its slot.
 func TestTakeWaitsForReopenedDLC(t *testing.T) {
-	l := newLine(newAP(t, nil).AP, "line1")
+	l := newLine(newAP(t, nil).AP, "line1", newLineLimits(Limits{}))
 	old, anew := &endingConn{done: make(chan struct{})}, &endingConn{done: make(chan struct{})}
 	l.slots[1].conn = &conn{line: l, channel: 1, dlc: old}
 	c := &conn{line: l, channel: 1}

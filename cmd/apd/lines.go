@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"log/slog"
 	"slices"
 	"strings"
 	"sync"
@@ -17,6 +18,13 @@ type lines struct {
 	mu     sync.Mutex
 	served []servedLine
 	over   func(name string) ap.Over
+	logs   limits.Kept[lineLog]
+}
+
+// lineLog is a line's log, of which only so many lines in a minute pass.
+type lineLog struct {
+	log  *slog.Logger
+	left *limits.Bucket // lines left out
 }
 
 // servedLine is a line with what was left out of its log.
@@ -25,23 +33,29 @@ type servedLine struct {
 	left *limits.Bucket
 }
 
-// add takes a line. A name that a line has already is an error.
-func (l *lines) add(line config.APLine, left *limits.Bucket) error {
+// add takes a line and gives its log, of which n lines in a minute go to another. A name that a line has already is an
+// error.
+func (l *lines) add(line config.APLine, to *slog.Logger, n int) (*slog.Logger, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, s := range l.served {
 		if s.Name == line.Name {
-			return fmt.Errorf("the name is that of the line at %s", s.Path)
+			return nil, fmt.Errorf("the name is that of the line at %s", s.Path)
 		}
 	}
-	l.served = append(l.served, servedLine{line, left})
-	return nil
+	log := l.logs.Take(line.Name, func() (made lineLog) {
+		made.log, made.left = limits.Log(to, n, "line", line.Name)
+		return made
+	})
+	l.served = append(l.served, servedLine{line, log.left})
+	return log.log, nil
 }
 
 func (l *lines) remove(name string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.served = slices.DeleteFunc(l.served, func(s servedLine) bool { return s.Name == name })
+	l.logs.Release(name)
 }
 
 // Cards is what bipctl shows: the lines, by name.

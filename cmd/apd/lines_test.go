@@ -1,7 +1,10 @@
 package main
 
 import (
+	"bytes"
 	"errors"
+	"log/slog"
+	"strings"
 	"testing"
 
 	"bipd/ap"
@@ -11,11 +14,21 @@ import (
 // The lines that bipctl shows are those of the list and those found, by name; a name is one line's.
 func TestLines(t *testing.T) {
 	l := &lines{over: func(name string) ap.Over { return ap.Over{Connections: int64(len(name))} }}
-	if err := errors.Join(l.add(config.APLine{Name: "b", Path: "/dev/ttyS1"}, nil), l.add(config.APLine{Name: "a", Path: "/x/a"}, nil)); err != nil {
-		t.Error(err)
+	var text bytes.Buffer
+	to := slog.New(slog.NewTextHandler(&text, nil))
+	add := func(name, path string) (*slog.Logger, error) {
+		return l.add(config.APLine{Name: name, Path: path}, to, 5)
+	}
+	_, err := add("b", "/dev/ttyS1")
+	log, err2 := add("a", "/x/a")
+	if err := errors.Join(err, err2); err != nil {
+		t.Fatal(err)
+	}
+	for range 10 {
+		log.Info("hello")
 	}
 	for _, name := range []string{"a", "b"} {
-		if l.add(config.APLine{Name: name, Path: "/y"}, nil) == nil {
+		if _, err := add(name, "/y"); err == nil {
 			t.Errorf("a second line %s is taken", name)
 		}
 	}
@@ -23,7 +36,13 @@ func TestLines(t *testing.T) {
 		t.Errorf("lines %+v", cards)
 	}
 	l.remove("a")
-	if cards := l.Cards(); len(cards) != 1 || l.add(config.APLine{Name: "a", Path: "/z/a"}, nil) != nil {
-		t.Errorf("after one has left: %+v", cards)
+	cards := l.Cards()
+	log, err = add("a", "/z/a")
+	if len(cards) != 1 || err != nil {
+		t.Errorf("after one has left: %+v, %v", cards, err)
+	}
+	log.Info("hello") // the line has gone and come back
+	if n := strings.Count(text.String(), "hello"); n != 5 || l.Cards()[0].Over.LogLines != 6 {
+		t.Errorf("%d lines of the log, and %+v", n, l.Cards())
 	}
 }

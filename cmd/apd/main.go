@@ -15,7 +15,6 @@ import (
 	"bipd/internal/config"
 	"bipd/internal/control"
 	"bipd/internal/daemon"
-	"bipd/limits"
 	"bipd/ptylink"
 	"bipd/trace"
 )
@@ -77,8 +76,8 @@ func run(ctx context.Context, c *config.Apd, profiles *ap.Profiles, log *slog.Lo
 	var tasks []daemon.Task
 	served := &lines{over: processor.Over}
 	serve := func(l config.APLine) (ptylink.PeerConfig, error) {
-		lineLog, left := limits.Log(log, c.Limits.LogLines, "line", l.Name)
-		return l.Peer(lineLog), served.add(l, left)
+		lineLog, err := served.add(l, log, c.Limits.LogLines)
+		return l.Peer(lineLog), err
 	}
 	for _, l := range c.Lines {
 		peer, err := serve(l)
