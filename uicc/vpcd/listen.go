@@ -1,6 +1,7 @@
 package vpcd
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -8,6 +9,7 @@ import (
 	"net/netip"
 	"os"
 	"strings"
+	"sync"
 	"syscall"
 )
 
@@ -40,7 +42,8 @@ func listenTCP(s string, allowRemote bool) (net.Listener, error) {
 }
 
 // listenUnix listens on a socket file, of which only mode's holders may be the card. A file that a dead process
-// left behind is replaced; a living process's socket, and any other file, is not. Closing the listener removes the file.
+// left behind is replaced; a living process's socket, and any other file, is not. Closing the listener removes the file,
+// unless another one has taken its place.
 func listenUnix(path string, mode fs.FileMode) (net.Listener, error) {
 	if path == "" {
 		return nil, fmt.Errorf("%w: unix: without a path", ErrAddress)
@@ -48,15 +51,44 @@ func listenUnix(path string, mode fs.FileMode) (net.Listener, error) {
 	if err := removeStale(path); err != nil {
 		return nil, err
 	}
-	ln, err := net.Listen("unix", path)
+	// A socket file gets the mode that its socket had before, less the umask: nobody else can dial between making and chmod.
+	private := net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) (err error) {
+		if cerr := c.Control(func(fd uintptr) { err = syscall.Fchmod(int(fd), uint32(mode.Perm())) }); cerr != nil {
+			return cerr
+		}
+		return err
+	}}
+	ln, err := private.Listen(context.Background(), "unix", path)
 	if err != nil {
 		return nil, err
 	}
-	if err := os.Chmod(path, mode); err != nil {
+	made, err := os.Lstat(path)
+	if err == nil {
+		err = os.Chmod(path, mode)
+	}
+	if err != nil {
 		ln.Close()
 		return nil, err
 	}
-	return ln, nil
+	ln.(*net.UnixListener).SetUnlinkOnClose(false)
+	return &unixListener{Listener: ln, path: path, file: made}, nil
+}
+
+// unixListener removes its socket file when it is closed, if that is still its own.
+type unixListener struct {
+	net.Listener
+	path string
+	file fs.FileInfo
+	once sync.Once
+}
+
+func (l *unixListener) Close() error {
+	l.once.Do(func() {
+		if now, err := os.Lstat(l.path); err == nil && os.SameFile(now, l.file) {
+			_ = os.Remove(l.path)
+		}
+	})
+	return l.Listener.Close()
 }
 
 // removeStale removes the socket file of a process that is gone.

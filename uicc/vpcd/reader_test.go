@@ -219,3 +219,18 @@ func TestStaleSocketFileIsReplaced(t *testing.T) {
 	r := listenAt(t, Config{Listen: "unix:" + path})
 	insertPeer(t, r, well(atrT0, always("9000")))
 }
+
+// What has taken the place of the socket's file meanwhile is not the slot's to remove.
+func TestCloseLeavesAnotherFile(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "card")
+	r, err := Listen(Config{Listen: "unix:" + path})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(os.Remove(path), os.WriteFile(path, []byte("precious"), 0o600), r.Close()); err != nil {
+		t.Fatal(err)
+	}
+	if b, err := os.ReadFile(path); string(b) != "precious" {
+		t.Errorf("%q, %v", b, err)
+	}
+}
