@@ -11,8 +11,11 @@ import (
 	"net"
 	"os"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"bipd/bip"
 	"bipd/cat"
@@ -23,11 +26,14 @@ import (
 // narrow connects through the kernel with socket buffers that hold little.
 func narrow() *bearer {
 	return &bearer{dial: func(ctx context.Context, r bip.Request) (net.Conn, error) {
-		c, err := new(net.Dialer).DialContext(ctx, r.Network, r.Remote.String())
-		if err == nil {
-			err = errors.Join(c.(*net.TCPConn).SetReadBuffer(4096), c.(*net.TCPConn).SetWriteBuffer(4096))
-		}
-		return c, err
+		d := net.Dialer{Control: func(_, _ string, c syscall.RawConn) (err error) { // the window is told as the connection is made
+			ctlErr := c.Control(func(fd uintptr) {
+				err = errors.Join(unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUF, 4096),
+					unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_SNDBUF, 4096))
+			})
+			return errors.Join(err, ctlErr)
+		}}
+		return d.DialContext(ctx, r.Network, r.Remote.String())
 	}}
 }
 
