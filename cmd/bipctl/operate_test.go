@@ -86,10 +86,14 @@ func startOperated(t *testing.T, toml string, cfg softuicc.Config) *operated {
 }
 
 // ask runs bipctl and gives what it printed.
-func (o *operated) ask(args ...string) (string, error) {
+func (o *operated) ask(args ...string) (string, error) { return o.askWith("", args...) }
+
+// askWith runs bipctl with input on its standard input.
+func (o *operated) askWith(input string, args ...string) (string, error) {
 	ctx, cancel := context.WithTimeout(o.t.Context(), 2*within)
 	defer cancel()
 	cmd := bipctl(ctx, o.t, o.dir, append(args, "-s", o.socket)...)
+	cmd.Stdin = strings.NewReader(input)
 	out, err := cmd.CombinedOutput()
 	return string(out), err
 }
@@ -196,6 +200,12 @@ func TestOperate(t *testing.T) {
 	}
 	if out, err = o.ask("apdu", "00 A4 00 04", "02 3F 00"); err != nil || !strings.Contains(out, "response  62") {
 		t.Errorf("apdu: %v\n%s", err, out)
+	}
+	if out, err = o.askWith("00 A4 00 04\n02 3F 00\n", "apdu", "-"); err != nil || !strings.Contains(out, "response  62") {
+		t.Errorf("apdu from standard input: %v\n%s", err, out)
+	}
+	if out, err = o.askWith("\n", "apdu", "-"); err == nil || !strings.Contains(out, "standard input has no APDU") {
+		t.Errorf("apdu from an empty standard input: %v\n%s", err, out)
 	}
 	o.refusals()
 	files, err := filepath.Glob(spool + "/*.json")
