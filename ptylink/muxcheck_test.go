@@ -181,3 +181,23 @@ func TestMuxCheckKey(t *testing.T) {
 		}
 	}
 }
+
+// TestMuxCheckKeyIsNew: each start of a line has a key of its own, so that no frame of an earlier one passes.
+func TestMuxCheckKeyIsNew(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newLineBed(t, LinkConfig{})
+		keys := map[uint32]bool{}
+		for i := range 3 {
+			b.ap(ours)
+			if got := b.settings(); got != "multiplexer true, payload check true" {
+				t.Fatalf("start %d: %s", i, got)
+			}
+			key := b.link.session().cfg.Key
+			if keys[key] {
+				t.Errorf("start %d has the key %08x of an earlier one", i, key)
+			}
+			keys[key] = true
+		}
+		b.end()
+	})
+}
