@@ -207,6 +207,7 @@ func TestServerNextClientWaits(t *testing.T) {
 }
 
 // TestServerClientGoneAtOnce has the card hear that it listens again as soon as its client has gone, whenever the next STATUS is due.
+// One client alone may hide a lost event behind another wake-up of the session.
 func TestServerClientGoneAtOnce(t *testing.T) {
 	port := freePort(t)
 	o := serving()
@@ -214,11 +215,13 @@ func TestServerClientGoneAtOnce(t *testing.T) {
 	o.applets = applets(func(a *app) {
 		a.both()
 		id, _ := a.open(serverBody(port), 0)
-		conn := dialPort(t, port)
-		a.established(id)
-		conn.(*net.TCPConn).SetLinger(0)
-		conn.Close()
-		a.listens(id)
+		for range 50 {
+			conn := dialPort(t, port)
+			a.established(id)
+			conn.(*net.TCPConn).SetLinger(0)
+			conn.Close()
+			a.listens(id)
+		}
 		a.close(id)
 	})
 	run(t, o)
