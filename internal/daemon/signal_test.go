@@ -18,6 +18,7 @@ func TestAsDaemon(t *testing.T) {
 	}
 	ctx, cancel := Context()
 	defer cancel()
+	fmt.Fprintln(os.Stderr, "nobody reads this")
 	fmt.Println("ready")
 	<-ctx.Done()
 	hook := exec.Command("sh", "-c", "grep SigIgn /proc/self/status")
@@ -26,8 +27,8 @@ func TestAsDaemon(t *testing.T) {
 	select {}
 }
 
-// The second signal ends a daemon at once, while the first still waits. SIGPIPE ends none, and programs that a daemon
-// starts do not inherit that.
+// The second signal ends a daemon at once, while the first still waits. A standard error without a reader ends none, and
+// programs that a daemon starts do not inherit that SIGPIPE is ignored.
 func TestSignals(t *testing.T) {
 	for _, sig := range []syscall.Signal{syscall.SIGTERM, syscall.SIGINT} {
 		t.Run(sig.String(), func(t *testing.T) {
@@ -37,7 +38,15 @@ func TestSignals(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if err := cmd.Start(); err != nil {
+			r, w, err := os.Pipe()
+			if err != nil {
+				t.Fatal(err)
+			}
+			r.Close()
+			cmd.Stderr = w
+			err = cmd.Start()
+			w.Close()
+			if err != nil {
 				t.Fatal(err)
 			}
 			overdue := time.AfterFunc(patience, func() { cmd.Process.Kill() })
@@ -53,7 +62,6 @@ func TestSignals(t *testing.T) {
 				return ""
 			}
 			said("ready")
-			cmd.Process.Signal(syscall.SIGPIPE)
 			cmd.Process.Signal(sig)
 			hook := said("ending")
 			var ignored uint64
