@@ -2,6 +2,7 @@ package control
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -84,6 +85,56 @@ func TestSlowReader(t *testing.T) {
 	}
 	if got+lost != n || lost < n/2 || holes == 0 || holes > 20 {
 		t.Errorf("%d events, %d lost in %d holes; %d were emitted", got, lost, holes, n)
+	}
+}
+
+// What is kept for a reader that does not read is bounded, and what was dropped is told to it, in one place and in full.
+func TestBacklog(t *testing.T) {
+	testkit.NoLeaks(t)
+	stream := &trace.Stream{Source: "bipd"}
+	b := &broadcast{stream: stream}
+	join := func() *eventReader {
+		r, err := b.join()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return r
+	}
+	slow, reading := join(), join()
+	defer b.leave(slow)
+	defer b.leave(reading)
+	const chunks, chunk = 16, 1000 // 20 MB, at the pace of the reader that reads
+	for i := range chunks {
+		flood(stream, i*chunk, chunk)
+		for lines := 0; lines < chunk; {
+			receive(t, "more lines", reading.wake)
+			for text := b.take(reading); text != nil; text = b.take(reading) {
+				lines += bytes.Count(text, []byte("\n"))
+			}
+		}
+	}
+	b.mu.Lock()
+	size := b.size
+	b.mu.Unlock()
+	if size > backlogSize {
+		t.Errorf("%d octets are kept, want %d at most", size, backlogSize)
+	}
+	var text []byte
+	for more := b.take(slow); more != nil; more = b.take(slow) {
+		text = append(text, more...)
+	}
+	events, err := trace.DecodeAll(bytes.NewReader(text))
+	if err != nil || len(events) == 0 {
+		t.Fatalf("%d events, %v", len(events), err)
+	}
+	lost := events[0].Lost
+	if lost == 0 || lost+len(events)-1 != chunks*chunk {
+		t.Errorf("%d events lost at first, and %d more of %d", lost, len(events)-1, chunks*chunk)
+	}
+	for i, e := range events[1:] {
+		if e.Lost != 0 || e.Bytes != lost+i {
+			t.Fatalf("event %d behind %d lost ones: %d, %d more lost", i, lost, e.Bytes, e.Lost)
+		}
 	}
 }
 
