@@ -19,6 +19,8 @@ import (
 	"bipd/internal/cp"
 	"bipd/internal/testkit"
 	"bipd/ptylink"
+	"bipd/ptylink/at"
+	"bipd/ptylink/mux"
 	"bipd/softuicc"
 )
 
@@ -316,4 +318,75 @@ func TestAPRestartMended(t *testing.T) {
 			b.wait()
 		})
 	}
+}
+
+// TestStoredIsNotSent: a card that is pulled while octets are stored, and not sent, leaves a stream that is not complete: the
+// server gets what was sent, then a reset.
+func TestStoredIsNotSent(t *testing.T) {
+	for name, bearer := range map[string]cat.BearerDescription{"method 1": packetBearer, "method 2": wlanBearer} {
+		t.Run(name, func(t *testing.T) {
+			server, ended := sink(t, func(*net.TCPConn) {})
+			stored := make(chan struct{})
+			b := start(t, options{quiet: true, applets: applets(func(a *app) {
+				c := a.dial(params(bearer, cat.OpenImmediate, server))
+				_, err := a.tk.SendData(a.ctx, c.Channel(), make([]byte, 200), true)
+				a.must(err)
+				_, err = a.tk.SendData(a.ctx, c.Channel(), make([]byte, 50), false)
+				a.must(err)
+				_, err = a.tk.GetChannelStatus(a.ctx) // the terminal knows by it that the card took the last answer
+				a.must(err)
+				close(stored)
+				<-a.ctx.Done()
+			})})
+			b.reached("octets are stored", stored)
+			b.reader.Remove()
+			if e := b.ending(ended); e.octets > 200 || !errors.Is(e.err, syscall.ECONNRESET) {
+				t.Errorf("the server got %d octets, then %v, want 200 at most and a reset", e.octets, e.err)
+			}
+		})
+	}
+}
+
+// TestCloseWaitsForData: an AP of another make may close the connection at AT%WEBCLCH, which overtakes data on the line. It
+// comes only when the AP has all of it.
+func TestCloseWaitsForData(t *testing.T) {
+	const octets = 6000
+	got := make(chan int, 1)
+	foreign := func(ctx context.Context, line ptylink.PeerConfig) error {
+		p := ptylink.NewPeer(line)
+		var dlc *mux.DLC
+		p.Handle("%WEBOPCH", func(ctx context.Context, c at.Command) ([]string, error) {
+			w, err := ptylink.ParseWebOpen(c)
+			if err != nil {
+				return nil, err
+			}
+			if dlc, err = p.Channel(ctx, w.Channel); err != nil {
+				return nil, err
+			}
+			return ptylink.WebOpenedLines(w.Channel, netip.MustParseAddrPort("192.0.2.7:7"))
+		})
+		p.Handle("%WEBCLCH", func(context.Context, at.Command) ([]string, error) {
+			// What is there by now, at once: the rest would be lost.
+			n, _ := dlc.Read(make([]byte, octets))
+			got <- n
+			return nil, nil
+		})
+		return p.Run(ctx)
+	}
+	line := pacedEnds(t)
+	b := start(t, options{quiet: true, apd: foreign, line: &line, applets: applets(func(a *app) {
+		c := a.dial(params(wlanBearer, cat.OpenImmediate, netip.MustParseAddrPort("192.0.2.80:80")))
+		_, err := c.Write(make([]byte, octets))
+		a.must(err)
+		a.must(c.Close())
+	})})
+	select {
+	case n := <-got:
+		if n != octets {
+			t.Errorf("the AP has %d octets of %d when it is told to close", n, octets)
+		}
+	case <-time.After(appletTime):
+		t.Fatal("no AT%WEBCLCH")
+	}
+	b.wait()
 }
