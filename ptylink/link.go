@@ -46,6 +46,7 @@ type Link struct {
 	// Run's own.
 	waiting          bool // that the AP is awaited was logged
 	hadMux, hadCheck bool // the line has had them: it goes on wanting them, for nobody takes them away
+	late             int  // starts in a row that failed for want of an answer
 
 	mu  sync.Mutex
 	now *session // the line while it is up, else nil
@@ -71,10 +72,16 @@ func (l *Link) Run(ctx context.Context) error {
 		if err == nil {
 			said = ""
 			wait.reset()
+			l.late = 0
 			l.hold(ctx, s)
-		} else if msg := err.Error(); ctx.Err() == nil && msg != said {
-			said = msg
-			l.log.Warn("line does not come up", "error", err)
+		} else if ctx.Err() == nil {
+			if errors.Is(err, at.ErrTimeout) {
+				l.late++
+			}
+			if msg := err.Error(); msg != said {
+				said = msg
+				l.log.Warn("line does not come up", "error", err)
+			}
 		}
 		if wait.wait(ctx) != nil {
 			break

@@ -28,7 +28,8 @@ var errEnded = errors.New("ptylink: the other end has closed the multiplexer")
 type session struct {
 	line   io.ReadWriteCloser // the multiplexer's once that is there
 	client *at.Client
-	mux    *mux.Mux // nil without multiplexer
+	ask    time.Duration // see askTime
+	mux    *mux.Mux      // nil without multiplexer
 	cfg    mux.Config
 
 	channels channels
@@ -40,7 +41,7 @@ func (l *Link) bringUp(ctx context.Context) (_ *session, err error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &session{line: line}
+	s := &session{line: line, ask: askTime << min(l.late, mostLate)}
 	defer func() {
 		if err != nil {
 			s.close()
@@ -93,7 +94,7 @@ func (l *Link) newClient(rw io.ReadWriter, heard func(line string)) *at.Client {
 func (l *Link) wake(ctx context.Context, s *session) error {
 	ctx, cancel := context.WithTimeout(ctx, wakeTime)
 	defer cancel()
-	for wait := firstWake; ; wait = min(2*wait, longestWake) {
+	for wait := firstWake; ; wait = min(2*wait, longestWake*(s.ask/askTime)) {
 		try, cancel := context.WithTimeout(ctx, wait)
 		err := s.client.Sync(try)
 		if err == nil {
@@ -133,16 +134,17 @@ func prepare(ctx context.Context, c *at.Client) error {
 
 // A line may change a question or its answer: nothing is believed of an AP that it has not answered three times.
 const (
-	asks    = 3
-	askTime = time.Second // for each
+	asks     = 3
+	askTime  = time.Second // for each, doubled after each start that failed for want of an answer: an AP may be slow
+	mostLate = 3           // times that it is doubled
 )
 
 // answered asks a question until it is answered as it should be. false means that the AP has refused it, or not answered it
 // though it answers AT, three times. The error is the line's, or that the AP answers nothing any more.
-func answered(ctx context.Context, c *at.Client, ask func(context.Context) error) (bool, error) {
+func (s *session) answered(ctx context.Context, ask func(context.Context) error) (bool, error) {
 	var err error
 	for range asks {
-		try, cancel := context.WithTimeout(ctx, askTime)
+		try, cancel := context.WithTimeout(ctx, s.ask)
 		err = ask(try)
 		cancel()
 		switch {
@@ -153,9 +155,9 @@ func answered(ctx context.Context, c *at.Client, ask func(context.Context) error
 		}
 	}
 	if errors.Is(err, at.ErrTimeout) {
-		try, cancel := context.WithTimeout(ctx, askTime)
+		try, cancel := context.WithTimeout(ctx, s.ask)
 		defer cancel()
-		return false, c.Sync(try)
+		return false, s.client.Sync(try)
 	}
 	return false, nil
 }
@@ -165,14 +167,14 @@ func answered(ctx context.Context, c *at.Client, ask func(context.Context) error
 func (l *Link) startMux(ctx context.Context, s *session) error {
 	speed := lineSpeed(s.line)
 	cfg := paced(l.cfg.Mux, speed)
-	check, err := l.wantsCheck(ctx, s.client, speed)
+	check, err := l.wantsCheck(ctx, s, speed)
 	if err != nil {
 		return err
 	}
 	cfg.Negotiate = cfg.Negotiate || speed > 0 && !check // with the check the key tells where N1 differs
 	var rest []byte
 	for range asks {
-		if rest, cfg, err = switchToMux(ctx, s.client, cmuxCommand(cfg, speed), cfg, check); !refused(err) {
+		if rest, cfg, err = s.switchToMux(ctx, cmuxCommand(cfg, speed), cfg, check); !refused(err) {
 			break
 		}
 	}
@@ -193,11 +195,11 @@ func (l *Link) startMux(ctx context.Context, s *session) error {
 }
 
 // wantsCheck tells whether the multiplexer is to have the payload check.
-func (l *Link) wantsCheck(ctx context.Context, c *at.Client, speed int) (bool, error) {
+func (l *Link) wantsCheck(ctx context.Context, s *session, speed int) (bool, error) {
 	if !l.cfg.Check.wanted(speed) {
 		return false, nil
 	}
-	known, err := checkKnown(ctx, c)
+	known, err := s.checkKnown(ctx)
 	switch {
 	case err != nil || known:
 		return known, err
@@ -210,9 +212,9 @@ func (l *Link) wantsCheck(ctx context.Context, c *at.Client, speed int) (bool, e
 
 // switchToMux sends AT+CMUX, right behind AT%MUXCHK where the payload check is wanted, and gives what came behind its OK and
 // the multiplexer's configuration.
-func switchToMux(ctx context.Context, c *at.Client, cmux at.Command, cfg mux.Config, check bool) ([]byte, mux.Config, error) {
+func (s *session) switchToMux(ctx context.Context, cmux at.Command, cfg mux.Config, check bool) ([]byte, mux.Config, error) {
 	if check {
-		agreed, err := askForCheck(ctx, c)
+		agreed, err := s.askForCheck(ctx)
 		if err != nil {
 			return nil, cfg, err
 		}
@@ -220,9 +222,9 @@ func switchToMux(ctx context.Context, c *at.Client, cmux at.Command, cfg mux.Con
 			return nil, cfg, err
 		}
 	}
-	try, cancel := context.WithTimeout(ctx, askTime)
+	try, cancel := context.WithTimeout(ctx, s.ask)
 	defer cancel()
-	rest, err := c.Switch(try, cmux)
+	rest, err := s.client.Switch(try, cmux)
 	return rest, cfg, err
 }
 
@@ -238,7 +240,7 @@ func (l *Link) openAT(ctx context.Context, s *session) error {
 		return err
 	}
 	s.client = l.newClient(dlc, s.channels.heard)
-	ready, cancel := context.WithTimeout(ctx, asks*askTime)
+	ready, cancel := context.WithTimeout(ctx, asks*s.ask)
 	defer cancel()
 	if err := s.client.Sync(ready); err != nil {
 		return err

@@ -96,9 +96,9 @@ func (m muxCheck) apply(cfg mux.Config, cmux at.Command) (mux.Config, error) {
 
 // checkKnown asks whether the AP knows the payload check. A modem may answer OK to whatever it does not know, so that the
 // AP must know the command's values. The error is that of an AP which answers nothing any more.
-func checkKnown(ctx context.Context, c *at.Client) (bool, error) {
-	return answered(ctx, c, func(ctx context.Context) error {
-		lines, err := c.Do(ctx, at.Command{Name: nameMuxCheck, Form: at.Test})
+func (s *session) checkKnown(ctx context.Context) (bool, error) {
+	return s.answered(ctx, func(ctx context.Context) error {
+		lines, err := s.client.Do(ctx, at.Command{Name: nameMuxCheck, Form: at.Test})
 		if err == nil && !slices.Equal(lines, []string{nameMuxCheck + ": " + muxCheckUsage}) {
 			err = fmt.Errorf("%w: %s", ErrAnswer, nameMuxCheck)
 		}
@@ -107,14 +107,14 @@ func checkKnown(ctx context.Context, c *at.Client) (bool, error) {
 }
 
 // askForCheck asks an AP that knows it for the payload check, right before AT+CMUX.
-func askForCheck(ctx context.Context, c *at.Client) (check muxCheck, err error) {
-	agreed, err := answered(ctx, c, func(ctx context.Context) error {
+func (s *session) askForCheck(ctx context.Context) (check muxCheck, err error) {
+	agreed, err := s.answered(ctx, func(ctx context.Context) error {
 		check = muxCheck{on: true, nonce: rand.Uint32()}
 		want, err := check.lines()
 		if err != nil {
 			return err
 		}
-		got, err := c.Do(ctx, at.Command{Name: nameMuxCheck, Form: at.Set, Args: check.args()})
+		got, err := s.client.Do(ctx, at.Command{Name: nameMuxCheck, Form: at.Set, Args: check.args()})
 		if err == nil && !slices.Equal(got, want) {
 			err = fmt.Errorf("%w: %s", ErrAnswer, nameMuxCheck)
 		}

@@ -201,3 +201,31 @@ func TestMuxCheckKeyIsNew(t *testing.T) {
 		b.end()
 	})
 }
+
+// TestSlowAP: an AP that takes its time for AT+CMUX, as some modems do, is waited for longer after it came too late.
+func TestSlowAP(t *testing.T) {
+	for _, slow := range []time.Duration{1300 * time.Millisecond, 6 * time.Second} {
+		synctest.Test(t, func(t *testing.T) {
+			b := newLineBed(t, LinkConfig{Check: CheckOff})
+			b.ap(func(ctx context.Context, open open) {
+				for ctx.Err() == nil {
+					l, _ := open(ctx)
+					s := at.NewServer(at.ServerConfig{})
+					s.Handle(nameCMUX, func(context.Context, at.Command) ([]string, error) {
+						time.Sleep(slow)
+						return nil, at.ErrSwitch
+					}, "")
+					if _, switched := s.Serve(ctx, l).(*at.Switched); switched {
+						foreignMux(ctx, l)
+					}
+					l.Close()
+					time.Sleep(10 * time.Millisecond) // the CP may not be there yet
+				}
+			})
+			if got := b.settings(); got != "multiplexer true, payload check false" {
+				t.Errorf("%v: %s", slow, got)
+			}
+			b.end()
+		})
+	}
+}
