@@ -275,13 +275,22 @@ func (s *Slot) agree(ctx context.Context, atr uicc.ATR, pars parameters) (fidi b
 		}
 		pars.fidi = fidi
 	}
-	if err := s.setParameters(ctx, pars); err != nil {
+	if err := s.setParameters(ctx, pars); notChangeable(err) && (pars.fidi == defaultFiDi || specific) {
+		s.dev.cfg.Log.Warn("the reader keeps its own parameters", "slot", s.name, "error", err)
+	} else if err != nil {
 		return pars.fidi, err
 	}
 	if byHost && pars.fidi != defaultFiDi && !d.Features.Has(AutoClock|AutoBaudRate) {
 		err = s.setDataRate(ctx, d.clock(), d.baud(pars.fidi))
 	}
 	return pars.fidi, err
+}
+
+// notChangeable tells whether a reader has refused SetParameters for one of the parameters: it keeps its own (CCID table
+// 6.2-2: bError is the offset of the octet). libccid goes on as well.
+func notChangeable(err error) bool {
+	var e *Error
+	return errors.As(err, &e) && e.Code >= headerLength && e.Code <= 0x7F
 }
 
 // ppss is the initial character of a PPS (ISO/IEC 7816-3 clause 9).

@@ -133,6 +133,24 @@ func TestParametersRefused(t *testing.T) {
 	})
 }
 
+// A reader that refuses one of the values keeps its own, and is used with the rate that cards begin with.
+func TestParameterNotChangeable(t *testing.T) {
+	const setParameters, guardTime = 0x61, 12
+	for _, card := range []string{"plain", "fast", "specific mode"} {
+		run(t, card, func(t *testing.T) {
+			m := ccidemu.OctSIM()
+			r, d := emulated(t, m, Config{})
+			insert(t, r, newCard(t, softuicc.Config{ATR: atr(t, atrs()[card])}))
+			r.SetFaults(ccidemu.Fault{Kind: ccidemu.Fail, Message: setParameters, N: guardTime})
+			c, err := d.Slots()[0].Connect(testContext(t))
+			if err != nil {
+				t.Fatal(err)
+			}
+			c.Close()
+		})
+	}
+}
+
 // Characters with the guard time FF follow each other at once, 12 etu apart, and not 267 (ISO/IEC 7816-3 clause 8.3).
 func TestGuardTime(t *testing.T) {
 	d := Descriptor{DefaultClock: 3720}
