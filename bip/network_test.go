@@ -50,7 +50,7 @@ func tcpServerOn(t testing.TB, l net.Listener, serve func(*net.TCPConn)) netip.A
 			}
 			running.Go(func() {
 				defer c.Close()
-				c.SetDeadline(time.Now().Add(2 * testTime))
+				c.SetDeadline(time.Now().Add(sessionTime))
 				serve(c.(*net.TCPConn))
 			})
 		}

@@ -22,6 +22,9 @@ import (
 // testTime bounds each thing that a test waits for.
 const testTime = 30 * time.Second
 
+// sessionTime bounds a whole session, which may have tens of thousands of commands: on a busy machine that takes a while.
+const sessionTime = 6 * testTime
+
 // terminal is a session and a gateway that serve one software UICC in process.
 type terminal struct {
 	t        testing.TB
@@ -86,14 +89,14 @@ func start(t testing.TB, o options) *terminal {
 	term.gateway = bip.New(term.session, o.config)
 	term.gateway.Register(term.session)
 	var ctx context.Context
-	ctx, term.cancel = context.WithTimeout(t.Context(), 2*testTime)
+	ctx, term.cancel = context.WithTimeout(t.Context(), sessionTime)
 	go func() { term.ended <- term.session.Run(ctx) }()
 	return term
 }
 
 func (term *terminal) waitApplets() {
 	term.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 2*testTime)
+	ctx, cancel := context.WithTimeout(context.Background(), sessionTime)
 	defer cancel()
 	if err := term.card.Wait(ctx); err != nil {
 		term.t.Errorf("applet: %v", err)
