@@ -12,12 +12,12 @@ import (
 // TestReopenBehindSlowServer has a card fill the way to servers that take nothing, close each channel and open one anew, which has
 // the same number: it need not wait for the server of the one before. That gets everything in the end.
 func TestReopenBehindSlowServer(t *testing.T) {
-	const slow = 6 // the line has one number more
+	const slow = 3
 	goOn := make(chan struct{})
 	var servers []netip.AddrPort
 	var got []<-chan upload
 	for range slow {
-		srv, u := pausedServer(t, goOn)
+		srv, u := pausedServer(t, 16<<10, goOn)
 		servers, got = append(servers, srv), append(got, u)
 	}
 	good := echoServer(t)
