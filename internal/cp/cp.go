@@ -108,12 +108,12 @@ func New(cfg Config) *CP {
 				told(code)
 			}
 		}
-		c.network = newAPNetwork()
+		c.network = newAPNetwork(c.wakeSession)
 		line.State = func(up bool, err error) {
 			if up {
 				c.network.askSoon()
 			} else {
-				c.networkTold(false)
+				c.network.told(false)
 			}
 			if state != nil {
 				state(up, err)
@@ -141,7 +141,7 @@ func (c *CP) heard(code string) {
 		}
 		log.Info("the AP tells the state of a connection")
 	case ptylink.NetStat:
-		c.networkTold(v.Up)
+		c.network.told(v.Up)
 		log.Info("the AP's network has changed", "up", v.Up, "access", v.Access, "interface", v.Interface)
 	}
 }

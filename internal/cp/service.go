@@ -6,6 +6,8 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/time/rate"
+
 	"bipd/cat"
 	"bipd/ptylink"
 	"bipd/ptylink/at"
@@ -36,20 +38,57 @@ var locationNames = map[byte]string{cat.LocationNormal: "normal", cat.LocationLi
 
 // apNetwork is the state of the AP's network, as far as it is known. The AP tells it by itself, in the order of its changes; an
 // answer to AT%NETSTAT? that comes from before such a change must not take its place.
+//
+// Cards hear of it by events, so what they are shown follows at a bounded rate, however often the AP changes its mind: what
+// came and went between two looks is not shown, and the last state always is.
 type apNetwork struct {
-	ask chan struct{} // the line has come up
+	ask  chan struct{} // the line has come up
+	wake func()        // what cards are shown may have changed
 
 	mu      sync.Mutex
 	up      bool
 	changes int // told or learned by other means than an answer
+
+	shown bool // to cards
+	pace  *rate.Limiter
+	late  bool // shown will follow
 }
 
-func newAPNetwork() *apNetwork { return &apNetwork{ask: make(chan struct{}, 1)} }
+// How often what cards are shown of the AP's network may change: this many times at once, and then once in each time.
+const (
+	networkChanges = 20
+	networkEvery   = time.Second
+)
 
+func newAPNetwork(wake func()) *apNetwork {
+	return &apNetwork{ask: make(chan struct{}, 1), wake: wake, pace: rate.NewLimiter(rate.Every(networkEvery), networkChanges)}
+}
+
+// isUp is what cards are shown.
 func (n *apNetwork) isUp() bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	return n.up
+	return n.shown
+}
+
+// set notes the state, and shows it now or soon. The caller holds mu.
+func (n *apNetwork) set(up bool) {
+	n.up = up
+	if up == n.shown || n.late {
+		return
+	}
+	wait := n.pace.Reserve().Delay()
+	if wait == 0 {
+		n.shown = up
+		return
+	}
+	n.late = true
+	time.AfterFunc(wait, func() {
+		n.mu.Lock()
+		n.late, n.shown = false, n.up
+		n.mu.Unlock()
+		n.wake()
+	})
 }
 
 func (n *apNetwork) seen() int {
@@ -61,20 +100,22 @@ func (n *apNetwork) seen() int {
 // told notes a state that needs no question.
 func (n *apNetwork) told(up bool) {
 	n.mu.Lock()
-	defer n.mu.Unlock()
-	n.up = up
+	n.set(up)
 	n.changes++
+	n.mu.Unlock()
+	n.wake()
 }
 
 // answered notes an answer, unless more was heard since it was asked for.
 func (n *apNetwork) answered(up bool, seen int) bool {
 	n.mu.Lock()
-	defer n.mu.Unlock()
-	if n.changes != seen {
-		return false
+	current := n.changes == seen
+	if current {
+		n.set(up)
 	}
-	n.up = up
-	return true
+	n.mu.Unlock()
+	n.wake()
+	return current
 }
 
 // askSoon has the AP asked.
@@ -112,7 +153,6 @@ func (c *CP) followNetwork(ctx context.Context, known func()) {
 			c.log.Debug("the AP does not tell the state of its network", "error", err)
 			retry.Reset(networkRetry)
 		case c.network.answered(up, seen):
-			c.wakeSession()
 		default:
 			c.network.askSoon()
 			continue
@@ -129,12 +169,6 @@ func (c *CP) askNetwork(ctx context.Context) (up bool, err error) {
 		return true, nil
 	}
 	return s.Up, err
-}
-
-// networkTold notes what the AP, or the line, says by itself.
-func (c *CP) networkTold(up bool) {
-	c.network.told(up)
-	c.wakeSession()
 }
 
 // wakeSession has the session look what it may tell its card.
